@@ -1,0 +1,1 @@
+"""How media is turned: probe, index, plan, decode, scale, encode, join and package."""
