@@ -1,0 +1,153 @@
+"""What can be wrong with a piece of media, or with turning it.
+
+    MediaError                      code, retryable, public_message, detail
+    ├── RejectedMedia               the input cannot be used; asking again gives the same answer
+    │   ├── EmptyFile               empty_file
+    │   ├── NotMedia                not_media
+    │   ├── PlaylistRefused         playlist_refused
+    │   ├── CorruptMedia            corrupt_media
+    │   ├── TruncatedMedia          truncated_media
+    │   ├── EncryptedMedia          encrypted_media
+    │   ├── NoDecodableStream       no_decodable_stream
+    │   ├── UnsupportedCodec        unsupported_codec
+    │   ├── UnsupportedMedia        unsupported_media      (right type, a form nobody here can turn)
+    │   ├── LimitExceeded           limit_exceeded         (too long, large, many; names the limit)
+    │   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
+    │   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
+    ├── ProofFailed                 proof_failed           (our output is not what the plan says: our bug, never published)
+    └── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
+
+Every class takes ``(message, *, detail=None)`` so that it survives pickling across processes.
+"""
+
+from typing import Any
+
+
+class MediaError(Exception):
+    """An error about one piece of media; `code` is stable, `public_message` is for the person who sent it."""
+
+    code = "media_error"
+    retryable = False
+
+    def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.public_message = message
+        self.detail = detail or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.public_message, self.detail))
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as plain JSON values: ``code``, ``message``, ``retryable``, ``detail``."""
+        return {
+            "code": self.code,
+            "message": self.public_message,
+            "retryable": self.retryable,
+            "detail": self.detail,
+        }
+
+
+def _rebuild(cls: type[MediaError], message: str, detail: dict[str, Any]) -> MediaError:
+    return cls(message, detail=detail)
+
+
+class RejectedMedia(MediaError):
+    """The input cannot be used, and trying again cannot change that."""
+
+    code = "rejected_media"
+
+
+class EmptyFile(RejectedMedia):
+    """The file has no bytes."""
+
+    code = "empty_file"
+
+
+class NotMedia(RejectedMedia):
+    """The bytes are not a media container that is accepted here."""
+
+    code = "not_media"
+
+
+class PlaylistRefused(RejectedMedia):
+    """The file is a playlist, manifest or concat script that points at other files."""
+
+    code = "playlist_refused"
+
+
+class CorruptMedia(RejectedMedia):
+    """The container or its streams contradict themselves."""
+
+    code = "corrupt_media"
+
+
+class TruncatedMedia(RejectedMedia):
+    """The file ends before the media does (an interrupted upload)."""
+
+    code = "truncated_media"
+
+
+class EncryptedMedia(RejectedMedia):
+    """The samples are encrypted and no key is known."""
+
+    code = "encrypted_media"
+
+
+class NoDecodableStream(RejectedMedia):
+    """There is no video or audio that gives a single decoded frame."""
+
+    code = "no_decodable_stream"
+
+
+class UnsupportedCodec(RejectedMedia):
+    """The codec is not on the list of accepted decoders."""
+
+    code = "unsupported_codec"
+
+
+class UnsupportedMedia(RejectedMedia):
+    """The media is sound, but not of a form that this recipe can turn."""
+
+    code = "unsupported_media"
+
+
+class LimitExceeded(RejectedMedia):
+    """The media is larger, longer or has more streams than the limits allow."""
+
+    code = "limit_exceeded"
+
+
+class DecoderCrashed(RejectedMedia):
+    """The media process died in native code on this input, also on its second try."""
+
+    code = "decoder_crashed"
+
+
+class MediaTimeout(RejectedMedia):
+    """The media process outlived its wall-clock limit on this input."""
+
+    code = "media_timeout"
+
+
+class ProofFailed(MediaError):
+    """What was made is not what the plan says; it is never published."""
+
+    code = "proof_failed"
+
+
+class EncodeFailed(MediaError):
+    """An encoder or the packager refused its work."""
+
+    code = "encode_failed"
+    retryable = True
+
+
+def every_class(root: type[MediaError] = MediaError) -> list[type[MediaError]]:
+    """`root` and all its subclasses, each once."""
+    return [root] + [c for sub in root.__subclasses__() for c in every_class(sub)]
+
+
+def from_wire(error: dict[str, Any]) -> MediaError:
+    """The typed error that `MediaError.to_wire` wrote; an unknown code becomes a plain `MediaError`."""
+    by_code = {cls.code: cls for cls in every_class()}
+    return by_code.get(error["code"], MediaError)(error["message"], detail=error.get("detail"))
