@@ -44,7 +44,9 @@ def _get(url: str) -> "tuple[bytes, str]":
 def _files(page_url: str) -> "list[str]":
     page, kind = _get(page_url)
     text = page.decode("utf-8")
-    links = [f["url"] for f in json.loads(text)["files"]] if kind.endswith("json") else re.findall(r'href="([^"#]+)', text)
+    links = (
+        [f["url"] for f in json.loads(text)["files"]] if kind.endswith("json") else re.findall(r'href="([^"#]+)', text)
+    )
     return [urllib.parse.urljoin(page_url, link) for link in links]
 
 
