@@ -15,7 +15,9 @@
     │   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
     │   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
     ├── ProofFailed                 proof_failed           (our output is not what the plan says: our bug, never published)
-    └── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
+    ├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
+    ├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
+    └── MediaProcessFailed          media_process_failed   (a media process ended by a fault of its own; retryable)
 
 Every class takes ``(message, *, detail=None)`` so that it survives pickling across processes.
 """
@@ -139,6 +141,20 @@ class EncodeFailed(MediaError):
     """An encoder or the packager refused its work."""
 
     code = "encode_failed"
+    retryable = True
+
+
+class ScratchFull(MediaError):
+    """The disk that media processes write to is full."""
+
+    code = "scratch_full"
+    retryable = True
+
+
+class MediaProcessFailed(MediaError):
+    """A media process ended by a fault of its own (a bug, a broken installation), not of the media."""
+
+    code = "media_process_failed"
     retryable = True
 
 

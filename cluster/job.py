@@ -1,0 +1,127 @@
+"""A job, as a list of steps.
+
+    inspect → (chunk 0 … chunk n-1  ‖  audio) → finish
+
+Who does a step, and where, is the runner's business: threads of this process (`cluster.local`) or Ray tasks
+(`cluster.tasks`). Nothing is kept here that is not in storage: after a crash the same list is gone through again, and
+every step that was done is found done.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cluster.errors import InfraError
+from cluster.progress import JobProgress
+from cluster.slots import Slots
+from cluster.work import Step, Work
+from pipelines.errors import MediaError
+
+ATTEMPTS = 4
+BACKOFF_S = 1.0  # doubled per attempt, with jitter, so that a store that is back is not hit by everybody at once
+
+OnStep = Callable[[dict[str, Any]], None]
+
+
+class Runner(Protocol):
+    """Does one step somewhere; cancelling the call ends the step's processes."""
+
+    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+        """The step's result as plain values; raises MediaError or InfraError."""
+        ...
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One run of one job's steps."""
+
+    work: Work
+    runner: Runner
+    slots: Slots
+    priority: str = "normal"
+    age: float = 0.0
+    on_change: Callable[[JobProgress], None] = lambda _: None
+    on_retry: Callable[[Step, Exception], None] = lambda _step, _error: None
+    progress: JobProgress = field(default_factory=JobProgress)
+    steps_s: dict[str, float] = field(default_factory=dict)
+    """Wall seconds from the start of this run at which each stage ended: the job's critical path."""
+
+    async def run(self) -> dict[str, Any]:
+        """Do all steps; the result is what `finish` returns: revision, manifest key, report."""
+        started = time.monotonic()
+        planned = await self._step(Step("inspect"))
+        self.steps_s["inspect"] = time.monotonic() - started
+        self.progress.planned(
+            planned["frames"], tuple(planned["renditions"]), len(planned["chunk_frames"]), bool(planned["audio_tracks"])
+        )
+        self.on_change(self.progress)
+        await self._encode(planned)
+        self.steps_s["encode"] = time.monotonic() - started
+        self.progress.stage = "packaging"
+        self.on_change(self.progress)
+        published = await self._step(Step("finish"))
+        self.steps_s["finish"] = time.monotonic() - started
+        self.progress.stage = "done"
+        self.on_change(self.progress)
+        return published
+
+    async def _encode(self, planned: dict[str, Any]) -> None:
+        """All chunks and the audio, as far as slots allow; the first failure ends the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                if planned["audio_tracks"]:
+                    group.create_task(self._audio())
+                for number, frames in enumerate(planned["chunk_frames"]):
+                    group.create_task(self._chunk(number, frames))
+        except* (MediaError, InfraError) as failures:
+            raise _first(failures) from None
+
+    async def _chunk(self, number: int, frames: int) -> None:
+        def note(data: dict[str, Any]) -> None:
+            self.progress.chunk(number, data["renditions"])
+            self.on_change(self.progress)
+
+        await self._step(Step("chunk", number), note)
+        self.progress.chunk_done(number, frames)
+        self.on_change(self.progress)
+
+    async def _audio(self) -> None:
+        await self._step(Step("audio"))
+        self.progress.audio = "done"
+        self.on_change(self.progress)
+
+    async def _step(self, step: Step, note: OnStep | None = None) -> dict[str, Any]:
+        def heard(data: dict[str, Any]) -> None:
+            if note is not None and "renditions" in data:
+                note(data)
+
+        async def once() -> dict[str, Any]:
+            async with self.slots.taken(self.priority, self.age):
+                return await self.runner.run(self.work, step, heard)
+
+        return await with_retries(once, lambda error: self.on_retry(step, error))
+
+
+async def with_retries(
+    once: Callable[[], Awaitable[dict[str, Any]]], on_retry: Callable[[Exception], None]
+) -> dict[str, Any]:
+    """Call `once` until it succeeds, its error says that trying again is pointless, or attempts run out."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await once()
+        except (MediaError, InfraError) as error:
+            if not error.retryable or attempt == ATTEMPTS:
+                raise
+            on_retry(error)
+            await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

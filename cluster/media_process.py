@@ -1,0 +1,208 @@
+"""Starting, watching and ending media processes.
+
+The caller gets the typed result, or a typed error: nothing that happens inside the child can do more to the caller
+than that. The child has its own session, so that one kill ends whatever it started, and an environment without
+secrets.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pipelines.confine import ProcessLimits
+from pipelines.errors import DecoderCrashed, LimitExceeded, MediaError, MediaProcessFailed, MediaTimeout
+from pipelines.errors import from_wire as error_from_wire
+from pipelines.wire import from_wire, to_wire
+
+T = TypeVar("T")
+OnProgress = Callable[[dict[str, Any]], None]
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024  # a frame index of 24 h at 60/s is about 60 MB of JSON
+POLL_S = 0.1  # how soon a cancel or a deadline is seen
+
+
+class Cancelled(Exception):
+    """The caller asked for the media process to be ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one media process cost."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer[R]:
+    """A media process's result and its cost."""
+
+    result: R
+    usage: Usage
+
+
+def run_media(
+    command: str,
+    request: Any,
+    result_type: type[T],
+    *,
+    limits: ProcessLimits,
+    on_progress: OnProgress = lambda _: None,
+    cancelled: threading.Event | None = None,
+) -> Answer[T]:
+    """Run `command` in a fresh media process and return its typed answer.
+
+    Raises the `MediaError` the process reports, `DecoderCrashed` when native code kills it, `MediaTimeout` when
+    one of its clocks runs out, `Cancelled` when the event is set. The process and everything it started is gone on return.
+    """
+    started = time.monotonic()
+    envelope = {"parent_pid": os.getpid(), "limits": to_wire(limits), "request": to_wire(request)}
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        # Files, not pipes: a request of several MB would block on a pipe that a crashed child no longer reads, and
+        # a chatty decoder on one that nobody drains.
+        stdin.write(json.dumps(envelope).encode())
+        stdin.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-s", "-m", "pipelines", command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            answer = _listen(process, limits, on_progress, cancelled)
+        finally:
+            usage = _end(process, started)
+        native = _tail(stderr)
+    if answer is None:
+        raise _death(process.returncode, limits, native)
+    if "error" in answer:
+        error = error_from_wire(answer["error"])
+        error.detail.setdefault("native", native)
+        raise error
+    return Answer(from_wire(result_type, answer["result"]), usage)
+
+
+def _environment() -> dict[str, str]:
+    """Only what the child needs: credentials and keys of the farm stay with the farm."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    root = str(Path(__file__).resolve().parent.parent)
+    # SVT_LOG: SVT-AV1 prints its settings to stderr for every encoder it opens; 1 = errors only.
+    return kept | {"PYTHONPATH": root, "SVT_LOG": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _listen(
+    process: subprocess.Popen[bytes],
+    limits: ProcessLimits,
+    on_progress: OnProgress,
+    cancelled: threading.Event | None,
+) -> dict[str, Any] | None:
+    """The last line's result or error; None when the process ended without one."""
+    assert process.stdout is not None
+    lines = _Lines(process.stdout.fileno())
+    deadline = time.monotonic() + limits.wall_s
+    heard = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if cancelled is not None and cancelled.is_set():
+                raise Cancelled
+            if time.monotonic() > deadline:
+                raise MediaTimeout(f"the media took longer than its limit of {limits.wall_s:.0f} s and was given up")
+            if time.monotonic() > heard + limits.stall_s:
+                raise MediaTimeout(f"the media made no progress for {limits.stall_s:.0f} s and was given up")
+            if not selector.select(POLL_S):
+                continue
+            heard = time.monotonic()
+            batch = lines.read()
+            if batch is None:
+                return None
+            for line in batch:
+                message = json.loads(line)
+                if "progress" in message:
+                    on_progress(message["progress"])
+                else:
+                    return dict(message)
+
+
+class _Lines:
+    """Whole lines from a file descriptor, with a bound on what one child may say."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._parts: list[bytes] = []
+        self._total = 0
+
+    def read(self) -> list[bytes] | None:
+        data = os.read(self._fd, 1 << 20)
+        if not data:
+            return None
+        self._total += len(data)
+        if self._total > MAX_ANSWER_BYTES:
+            raise LimitExceeded(f"the media's facts are larger than {MAX_ANSWER_BYTES // 1_000_000} MB")
+        if b"\n" not in data:
+            self._parts.append(data)
+            return []
+        *whole, rest = (b"".join(self._parts) + data).split(b"\n")
+        self._parts = [rest] if rest else []
+        return whole
+
+
+def _end(process: subprocess.Popen[bytes], started: float) -> Usage:
+    """Kill the process group, reap the child, and say what it cost."""
+    if process.stdout is not None:
+        process.stdout.close()
+    try:
+        # A child that has answered exits by itself within a moment; letting it do so keeps its exit status honest.
+        deadline = time.monotonic() + (2.0 if sys.exc_info()[0] is None else 0.0)
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        while pid == 0 and time.monotonic() < deadline:
+            time.sleep(0.005)
+            pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid == 0:
+            os.killpg(process.pid, signal.SIGKILL)
+            _, status, used = os.wait4(process.pid, 0)
+        else:
+            _kill_group(process.pid)
+    except ChildProcessError:  # somebody else reaped it (a process-wide SIGCHLD handler)
+        process.returncode = -signal.SIGKILL
+        return Usage(time.monotonic() - started, 0.0, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Usage(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # nothing it started is left
+
+
+def _tail(stderr: IO[bytes], size: int = 2000) -> str:
+    end = stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(0, end - size))
+    return stderr.read().decode("utf-8", "replace").strip()
+
+
+def _death(returncode: int, limits: ProcessLimits, native: str) -> MediaError:
+    detail = {"exit": returncode, "native": native}
+    if returncode == -signal.SIGXCPU:
+        return MediaTimeout(f"the media took more than {limits.cpu_s} s of computing time", detail=detail)
+    if returncode == -signal.SIGXFSZ:
+        return LimitExceeded(f"an output grew beyond {limits.file_bytes // 1_000_000} MB", detail=detail)
+    if returncode < 0:
+        name = signal.Signals(-returncode).name
+        return DecoderCrashed(f"the decoder crashed on this media ({name})", detail=detail)
+    return MediaProcessFailed(f"the media process ended with exit code {returncode} and no answer", detail=detail)

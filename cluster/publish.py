@@ -1,0 +1,131 @@
+"""Putting a finished media item where the CDN finds it: artifacts first, the manifest last.
+
+The folder of a revision is named after its content, so a worker that was thought dead and comes back can only write
+the same bytes again, or write beside; what is announced is what the manifest lists.
+"""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ObjectExists
+from cluster.storage import Storage
+from cluster.work import Work, digest
+
+MANIFEST = "manifest.json"
+UPLOADS_AT_ONCE = 8  # segments are small: latency, not bandwidth, is what an upload costs
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+SHORT = "public, max-age=60"  # players re-read playlists; a take-down shows within a minute
+
+# suffix -> (content type, cache control)
+KINDS = {
+    ".m3u8": ("application/vnd.apple.mpegurl", SHORT),
+    ".mpd": ("application/dash+xml", SHORT),
+    ".m4s": ("video/iso.segment", IMMUTABLE),
+    ".mp4": ("video/mp4", IMMUTABLE),
+    ".vtt": ("text/vtt", IMMUTABLE),
+    ".jpg": ("image/jpeg", IMMUTABLE),
+    ".webp": ("image/webp", IMMUTABLE),
+    ".json": ("application/json", SHORT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of a media item; `path` is relative to the item's folder."""
+
+    path: str
+    sha256: str
+    bytes: int
+    content_type: str
+    cache_control: str
+
+
+def artifacts_in(folder: Path) -> list[Artifact]:
+    """Every file below `folder`, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [_artifact(path, path.relative_to(folder).as_posix()) for path in files]
+
+
+def _artifact(path: Path, relative: str) -> Artifact:
+    content_type, cache_control = KINDS[path.suffix]
+    if relative.startswith("audio/") and path.suffix == ".mp4":
+        content_type = "audio/mp4"
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifact(relative, sha256, path.stat().st_size, content_type, cache_control)
+
+
+def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) -> dict[str, Any]:
+    """Upload `folder`, then its manifest; the manifest with its `key` comes back.
+
+    Publishing the same content twice is one publication: the manifest that is there stands. ObjectExists when other
+    content is at the very place that was asked for.
+    """
+    artifacts = artifacts_in(folder)
+    revision = digest([work.recipe_digest, [[a.path, a.sha256] for a in artifacts]])
+    prefix = work.publish_prefix
+    if prefix is None:
+        prefix = f"{work.org}/{work.media_id}/{revision}"
+    base = f"{prefix}/" if prefix else ""
+    existing = _existing(base, revision, storage)
+    if existing is not None:
+        return existing
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+        for done in [pool.submit(_upload, artifact, folder, base, storage) for artifact in artifacts]:
+            done.result()
+    manifest = _manifest(artifacts, revision, report, work)
+    body = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
+    try:
+        content_type, cache_control = KINDS[".json"]
+        storage.put_bytes(
+            base + MANIFEST, body, content_type=content_type, cache_control=cache_control, if_absent=True
+        )
+    except ObjectExists:
+        existing = _existing(base, revision, storage)
+        assert existing is not None, "a manifest that exists can be read"
+        return existing
+    return manifest | {"key": base + MANIFEST}
+
+
+def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage) -> None:
+    storage.put_file(
+        base + artifact.path,
+        folder / artifact.path,
+        content_type=artifact.content_type,
+        cache_control=artifact.cache_control,
+    )
+
+
+def _existing(base: str, revision: str, storage: Storage) -> dict[str, Any] | None:
+    if storage.stat(base + MANIFEST) is None:
+        return None
+    manifest: dict[str, Any] = json.loads(storage.get_bytes(base + MANIFEST))
+    if manifest.get("revision") != revision:
+        raise ObjectExists(f"{storage.url(base + MANIFEST)} belongs to another media item: choose another place or remove it")
+    return manifest | {"key": base + MANIFEST}
+
+
+def _manifest(artifacts: list[Artifact], revision: str, report: dict[str, Any], work: Work) -> dict[str, Any]:
+    return {
+        "manifest_version": 1,
+        "org": work.org,
+        "media_id": work.media_id,
+        "revision": revision,
+        "recipe": {"name": work.recipe["name"], "digest": work.recipe_digest},
+        "artifacts": [
+            {
+                "path": a.path,
+                "sha256": a.sha256,
+                "bytes": a.bytes,
+                "content_type": a.content_type,
+                "cache_control": a.cache_control,
+            }
+            for a in artifacts
+        ],
+        "report": report,
+    }

@@ -1,0 +1,208 @@
+"""The steps of a job: fetch what it needs, run one media process, store what came out.
+
+Every step first looks whether its result is already stored under its name, and stores a small JSON of facts last: that
+object is the mark that the step is done.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster.media_process import Answer, OnProgress, run_media
+from cluster.scratch import workdir
+from cluster.tools import Tools
+from cluster.work import Names, Step, Work, names
+from ladders.model import Recipe
+from pipelines.audio import AudioRequest, AudioResult
+from pipelines.chunk import ChunkRendition, ChunkRequest, ChunkResult
+from pipelines.errors import DecoderCrashed, MediaError
+from pipelines.frames import ROW_BYTES, pack_rows, unpack_rows
+from pipelines.inspect import Inspected, InspectRequest
+from pipelines.plan import ChunkPlan, FrameRow, Plan
+from pipelines.planner import make_plan
+from pipelines.quality import MeasureRendition, MeasureRequest, MeasureResult
+from pipelines.wire import from_wire, to_wire
+
+T = TypeVar("T")
+
+
+def run_step(
+    work: Work, step: Step, tools: Tools, on_progress: OnProgress, cancelled: threading.Event
+) -> dict[str, Any]:
+    """Do `step` of `work`; plain small values back. Raises MediaError, InfraError or Cancelled."""
+    from cluster.finish import finish  # the last step imports every other module of the room
+
+    does: dict[str, Callable[[], dict[str, Any]]] = {
+        "inspect": lambda: inspect(work, tools, cancelled),
+        "chunk": lambda: chunk(work, step.number, tools, on_progress, cancelled),
+        "audio": lambda: audio(work, tools, on_progress, cancelled),
+        "finish": lambda: finish(work, tools, on_progress, cancelled),
+    }
+    return does[step.kind]()
+
+
+def inspect(work: Work, tools: Tools, cancelled: threading.Event) -> dict[str, Any]:
+    """Probe and index the source, decide the plan, and store it; the first plan stored is the plan."""
+    where = names(work)
+    plan = load_plan(where, tools)
+    if plan is None:
+        source = tools.source(work)
+        asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
+        limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
+        answer = run_media("inspect", asked, Inspected, limits=limits, cancelled=cancelled)
+        inspected = answer.result
+        recipe = Recipe.model_validate(work.recipe)
+        made, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=work.slots)
+        # The frame map goes first: a plan is only ever found together with its frames.
+        tools.scratch.put_bytes(where.frames, pack_rows(rows))
+        tools.scratch.put_bytes(where.inspect_facts, _json({"process": to_wire(answer.usage)}))
+        tools.scratch.put_bytes(where.plan, _json(made))
+        plan = made
+    return _planned(plan)
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    video = plan.video
+    return {
+        "frames": video.frame_count if video else 0,
+        "renditions": [rendition.name for rendition in video.renditions] if video else [],
+        "chunk_frames": [c.end_frame - c.start_frame for c in video.chunks] if video else [],
+        "audio_tracks": [track.name for track in plan.audio],
+    }
+
+
+def chunk(
+    work: Work, number: int, tools: Tools, on_progress: OnProgress, cancelled: threading.Event
+) -> dict[str, Any]:
+    """Encode the renditions of one chunk that are not stored yet, measure them, and store them."""
+    where = names(work)
+    plan = required_plan(where, tools)
+    assert plan.video is not None, "a plan without video has no chunks"
+    missing = tuple(r for r in plan.video.renditions if tools.scratch.stat(where.chunk_facts(number, r.name)) is None)
+    if not missing:
+        return {"reused": True}
+    cut = plan.video.chunks[number]
+    video = replace(plan.video, renditions=missing, chunks=())
+    rows = _rows(where, cut, tools)
+    with workdir(tools.scratch_dir) as folder:
+        asked = ChunkRequest(
+            source_path=str(tools.source(work)),
+            video=video,
+            chunk=cut,
+            sources=tuple(row.source for row in rows),
+            pts=tuple(row.pts for row in rows),
+            out_dir=str(folder),
+            threads=tools.threads,
+        )
+        limits = tools.process_limits("chunk", frames=len(rows) + len(cut.lead) + len(cut.tail))
+        encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits=limits, on_progress=on_progress, cancelled=cancelled))
+        scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, on_progress, cancelled)
+        for made in encoded.result.renditions:
+            facts = _chunk_facts(made, encoded, scores)
+            stored = tools.scratch.put_file(where.chunk(number, made.name), Path(made.path))
+            tools.scratch.put_bytes(where.chunk_facts(number, made.name), _json(facts | {"sha256": stored.sha256}))
+    return {"reused": False}
+
+
+def _chunk_facts(made: ChunkRendition, encoded: Answer[ChunkResult], scores: dict[str, Any]) -> dict[str, Any]:
+    result = encoded.result
+    return {
+        "rendition": to_wire(made),
+        "decode_cpu_s": result.decode_cpu_s,
+        "concealed_frames": result.concealed_frames,
+        "decoded_frames": result.decoded_frames,
+        "process": to_wire(encoded.usage),
+        "vmaf": scores["per_rendition"].get(made.name),
+        "vmaf_process": scores["process"],
+        "vmaf_missing": scores["missing"],
+    }
+
+
+def _measure(
+    asked: ChunkRequest,
+    made: tuple[ChunkRendition, ...],
+    mode: str,
+    tools: Tools,
+    on_progress: OnProgress,
+    cancelled: threading.Event,
+) -> dict[str, Any]:
+    """VMAF of what was encoded, in a process of its own: its memory comes on top of nobody's encoders."""
+    if mode == "off":
+        return {"per_rendition": {}, "process": None, "missing": "switched off by the recipe"}
+    request = MeasureRequest(
+        source_path=asked.source_path,
+        video=asked.video,
+        chunk=asked.chunk,
+        sources=asked.sources,
+        pts=asked.pts,
+        renditions=tuple(MeasureRendition(r.name, r.path) for r in made),
+        mode=mode,
+        threads=asked.threads,
+    )
+    limits = tools.process_limits("measure", frames=len(asked.sources))
+    try:
+        answer = run_media(
+            "measure", request, MeasureResult, limits=limits, on_progress=lambda _: None, cancelled=cancelled
+        )
+    except MediaError as error:  # a figure that is missing is said to be missing; it does not cost the encode
+        return {"per_rendition": {}, "process": None, "missing": f"{error.code}: {error.public_message}"}
+    scores = {score.name: list(score.scores) for score in answer.result.renditions}
+    return {"per_rendition": scores, "process": to_wire(answer.usage), "missing": answer.result.why_not}
+
+
+def audio(work: Work, tools: Tools, on_progress: OnProgress, cancelled: threading.Event) -> dict[str, Any]:
+    """Encode every audio track once, whole."""
+    where = names(work)
+    if tools.scratch.stat(where.audio_facts) is not None:
+        return {"reused": True}
+    plan = required_plan(where, tools)
+    with workdir(tools.scratch_dir) as folder:
+        asked = AudioRequest(
+            source_path=str(tools.source(work)),
+            tracks=plan.audio,
+            start_s=plan.start_s,
+            duration_s=plan.duration_s,
+            has_video=plan.video is not None,
+            out_dir=str(folder),
+        )
+        limits = tools.process_limits("audio", duration_s=plan.duration_s * len(plan.audio))
+        made = twice(lambda: run_media("audio", asked, AudioResult, limits=limits, on_progress=on_progress, cancelled=cancelled))
+        for track in made.result.tracks:
+            tools.scratch.put_file(where.audio(track.name), Path(track.path))
+        facts = {"result": to_wire(made.result), "process": to_wire(made.usage)}
+        tools.scratch.put_bytes(where.audio_facts, _json(facts))
+    return {"reused": False}
+
+
+def twice(run: Callable[[], T]) -> T:
+    """A native crash may be bad luck once (a racing codec thread); the second one is the input's."""
+    try:
+        return run()
+    except DecoderCrashed:
+        return run()
+
+
+def load_plan(where: Names, tools: Tools) -> Plan | None:
+    """The stored plan, or None before `inspect`."""
+    if tools.scratch.stat(where.plan) is None:
+        return None
+    return from_wire(Plan, json.loads(tools.scratch.get_bytes(where.plan)))
+
+
+def required_plan(where: Names, tools: Tools) -> Plan:
+    """The stored plan; ObjectMissing when somebody removed it."""
+    return from_wire(Plan, json.loads(tools.scratch.get_bytes(where.plan)))
+
+
+def _rows(where: Names, cut: ChunkPlan, tools: Tools) -> list[FrameRow]:
+    start, count = cut.start_frame, cut.end_frame - cut.start_frame
+    return unpack_rows(tools.scratch.get_bytes(where.frames, start=start * ROW_BYTES, length=count * ROW_BYTES))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(to_wire(value), separators=(",", ":")).encode()
+
+

@@ -1,0 +1,82 @@
+"""What a worker has at hand for a step: storage, a working disk, the source, and limits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.settings import FarmSettings
+from cluster.storage import Storage, open_storage
+from cluster.storage.urls import fetch_source
+from cluster.work import Work, scratch_prefix
+from pipelines.confine import ProcessLimits
+from pipelines.limits import Limits
+
+# Seconds of wall clock that a media process may take per unit of work, on one busy core; far above what was measured
+# (a 2160p ladder needs about 1 s a frame there), because a clock that fires too early throws good work away. A hang is
+# caught much earlier, by the lack of progress.
+CHUNK_S_PER_FRAME = 5.0
+MEASURE_S_PER_FRAME = 3.0
+AUDIO_S_PER_S = 0.5
+INSPECT_BYTES_PER_S = 20_000_000
+BASE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Opened for one job on one worker."""
+
+    output: Storage
+    scratch: Storage
+    settings: FarmSettings
+
+    @classmethod
+    def open(cls, work: Work, settings: FarmSettings) -> "Tools":
+        """The storages that `work` names, with this worker's settings."""
+        return cls(
+            output=open_storage(work.output_uri, settings.storage),
+            scratch=open_storage(work.scratch_uri, settings.storage),
+            settings=settings,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What a source may be."""
+        return self.settings.limits
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that one decoder or filter may use."""
+        return self.settings.threads_per_step
+
+    @property
+    def scratch_dir(self) -> Path:
+        """The local working disk."""
+        return self.settings.scratch_dir
+
+    def source(self, work: Work) -> Path:
+        """The source as a local file: in place when it is one, else fetched once per node."""
+        return fetch_source(work.source_uri, work.source_etag, self.settings.source_cache_dir, self.settings.storage)
+
+    def process_limits(
+        self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
+    ) -> ProcessLimits:
+        """Clocks and sizes for one media process, by how much it has to do."""
+        wall_s = BASE_S + {
+            "inspect": size_bytes / INSPECT_BYTES_PER_S,
+            "chunk": frames * CHUNK_S_PER_FRAME,
+            "measure": frames * MEASURE_S_PER_FRAME,
+            "audio": duration_s * AUDIO_S_PER_S,
+            "join": frames * 0.01,
+            "stills": frames * 0.1,
+            "package": frames * 0.01 + duration_s * 0.1,
+        }[command]
+        return ProcessLimits(
+            wall_s=wall_s,
+            stall_s=wall_s if command == "inspect" else max(self.settings.media_stall_s, 0.0),
+            memory_bytes=self.settings.media_memory_bytes,
+            cpu_s=int(wall_s * 8) + 1,
+            file_bytes=self.settings.media_file_bytes,
+        )
+
+    def sweep(self, work: Work) -> None:
+        """Remove what the job left for itself."""
+        self.scratch.delete_prefix(scratch_prefix(work.job_id))

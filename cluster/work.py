@@ -1,0 +1,98 @@
+"""One job as its steps see it, and the names its results have in storage.
+
+Both are small and plain: they cross Ray and process borders. A name is computed from what went in, so a step that was
+done before a crash is found under its name afterwards and not done again.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipelines.version import engine_version
+
+StepKind = Literal["inspect", "chunk", "audio", "finish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every step of one job is told."""
+
+    job_id: str
+    org: str
+    media_id: str
+    source_uri: str
+    source_etag: str
+    recipe: dict[str, Any]  # the whole recipe, so that a preset changed meanwhile changes nothing
+    recipe_digest: str
+    kind: Literal["auto", "video", "audio"]
+    output_uri: str  # where artifacts are published
+    scratch_uri: str  # where steps leave their results for one another
+    publish_prefix: str | None  # None: {org}/{media_id}/{revision}; "" or a path: exactly there
+    slots: int  # how many chunks could run at once when the job started; decides how finely it is cut
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One piece of a job that one worker does."""
+
+    kind: StepKind
+    number: int = 0  # of the chunk
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}" if self.kind == "chunk" else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The storage keys of one job's intermediate results."""
+
+    base: str
+
+    @property
+    def plan(self) -> str:
+        """The plan, JSON of pipelines.plan.Plan."""
+        return f"{self.base}/plan.json"
+
+    @property
+    def frames(self) -> str:
+        """The frame map, see pipelines.frames."""
+        return f"{self.base}/frames.i64"
+
+    @property
+    def inspect_facts(self) -> str:
+        """What looking at the source cost."""
+        return f"{self.base}/inspect.json"
+
+    @property
+    def audio_facts(self) -> str:
+        """What the audio step made; its presence says that the step is done."""
+        return f"{self.base}/audio.json"
+
+    def audio(self, track: str) -> str:
+        """One encoded audio track."""
+        return f"{self.base}/audio/{track}.mp4"
+
+    def chunk(self, number: int, rendition: str) -> str:
+        """One chunk of one rendition."""
+        return f"{self.base}/chunk-{number:05d}/{rendition}.mp4"
+
+    def chunk_facts(self, number: int, rendition: str) -> str:
+        """What is known of that chunk; its presence says that the chunk is done."""
+        return f"{self.base}/chunk-{number:05d}/{rendition}.json"
+
+
+def scratch_prefix(job_id: str) -> str:
+    """Everything a job leaves for itself lies under this key."""
+    return f"scratch/{job_id}"
+
+
+def names(work: Work) -> Names:
+    """The names of `work`'s results: new ones whenever source, recipe or engine change."""
+    inputs = [work.source_uri, work.source_etag, work.recipe_digest, work.kind, engine_version()]
+    return Names(f"{scratch_prefix(work.job_id)}/{digest(inputs)}")
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """A short stable name for any JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

@@ -1,0 +1,46 @@
+"""What a media process takes away from itself before it looks at a stranger's bytes.
+
+Limits that the kernel enforces per process live here; so will Landlock and seccomp rules, which need the same place:
+after start, before the first open.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+from dataclasses import dataclass
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What one media process may use; the two clocks are the supervisor's to watch."""
+
+    wall_s: float
+    stall_s: float  # longest silence: every piece of work reports progress as it goes
+    memory_bytes: int  # address space: a bomb gets ENOMEM instead of the node's memory
+    cpu_s: int
+    file_bytes: int  # largest single file it may write
+
+
+def confine(limits: ProcessLimits, parent_pid: int) -> None:
+    """Die with the parent, gain no rights, and stay under `limits`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent_pid:  # the parent died before the death signal was armed
+        os.kill(os.getpid(), signal.SIGKILL)
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_AS, limits.memory_bytes)
+    _lower(resource.RLIMIT_CPU, limits.cpu_s)
+    _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
+    _lower(resource.RLIMIT_NOFILE, 512)
+
+
+def _lower(which: int, value: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(which, (value, value))

