@@ -6,7 +6,7 @@ COMPILE = $(UV) pip compile -q pyproject.toml --universal --generate-hashes --py
 CHECKED := ladders pipelines cluster serve $(wildcard benchmarks) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-slow bench demo lock clean
+.PHONY: help setup check test test-slow bench demo dist lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ bench: setup ## measure, print, and store the figures as JSON
 
 demo: setup ## run a real clip through the whole farm, over HTTP, on this machine
 	$(PYTHON) -m serve.demo
+
+dist: setup ## the wheel and the locks that ray-cluster.yaml installs on every node
+	rm -rf dist
+	$(PYTHON) -m hatchling build -t wheel -d dist
+	cp requirements.lock requirements-gpu.lock dist/
 
 lock: setup ## resolve the dependencies anew (add UPGRADE=--upgrade to move the versions)
 	$(COMPILE) $(UPGRADE) -o requirements.lock
