@@ -1,0 +1,221 @@
+"""The dispatcher: takes jobs out of the store and drives each through its steps.
+
+A plain class with its runner handed in; `cluster.runtime` wraps it into one detached Ray actor. It keeps nothing that
+is not in the store or in storage: killed at any moment, its successor claims the jobs whose leases ran out and finds
+their finished steps under their names. Every write carries the fence of its lease, so a dispatcher that was thought
+dead changes nothing.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.errors import FenceLost, InfraError
+from cluster.job import JobRun, Runner
+from cluster.jobs import Job, JobStore
+from cluster.progress import JobProgress
+from cluster.settings import FarmSettings
+from cluster.slots import Slots
+from cluster.tools import Tools
+from cluster.work import Step, Work
+from pipelines.errors import MediaError
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
+PROGRESS_S = 1.0  # how often a running job's progress is written
+SAVE_TRIES = 6  # of an ending, a second apart and growing: the store may be restarting
+
+
+@dataclass(slots=True)
+class Held:
+    """One leased job and the task that drives it."""
+
+    job: Job
+    task: asyncio.Task[None]
+    progress: JobProgress | None = None
+    changed: bool = False
+    renewed: float = field(default_factory=time.monotonic)
+    cancel_wanted: bool = False
+
+
+class Dispatcher:
+    """Claims, drives, renews, ends."""
+
+    def __init__(self, store: JobStore, runner: Runner, slots: Slots, settings: FarmSettings, capacity: Any) -> None:
+        self._store = store
+        self._runner = runner
+        self._slots = slots
+        self._settings = settings
+        self._capacity = capacity  # () -> steps that the cluster could run at once
+        self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
+        self._held: dict[str, Held] = {}
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Look for new jobs now instead of at the next tick."""
+        self._nudged.set()
+
+    @property
+    def held(self) -> int:
+        """How many jobs are being driven."""
+        return len(self._held)
+
+    async def run(self) -> None:
+        """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
+        try:
+            while True:
+                try:
+                    await self._tick()
+                except InfraError as error:  # the store is away: running steps go on, leases last a while
+                    log.warning("dispatcher: %s: %s", error.code, error.public_message)
+                await self._pause()
+        finally:
+            await self._let_go()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._nudged.wait(), TICK_S)
+        except TimeoutError:
+            return
+        self._nudged.clear()
+
+    async def _tick(self) -> None:
+        self._slots.resize(max(1, self._capacity()))
+        await self._cancel_wanted()
+        await self._renew()
+        # Enough jobs to fill every slot even if each has but one chunk; more would only hold leases.
+        room = self._slots.capacity + 2 - len(self._held)
+        if room > 0:
+            for job in await asyncio.to_thread(self._store.claim, self._owner, self._settings.lease_s, room):
+                self._hold(job)
+
+    def _hold(self, job: Job) -> None:
+        held = Held(job, asyncio.create_task(self._drive(job), name=f"job {job.id}"))
+        self._held[job.id] = held
+        held.task.add_done_callback(lambda _: self._held.pop(job.id, None))
+
+    async def _cancel_wanted(self) -> None:
+        if not self._held:
+            return
+        for job_id in await asyncio.to_thread(self._store.cancel_wanted, list(self._held)):
+            held = self._held.get(job_id)
+            if held is not None and not held.cancel_wanted:
+                held.cancel_wanted = True
+                held.task.cancel()
+
+    async def _renew(self) -> None:
+        now = time.monotonic()
+        for held in list(self._held.values()):
+            due = PROGRESS_S if held.changed else self._settings.lease_s / 4
+            if now - held.renewed < due or held.task.done():
+                continue
+            held.renewed, held.changed = now, False
+            snapshot = held.progress.snapshot() if held.progress else None
+            try:
+                await asyncio.to_thread(
+                    self._store.renew, held.job.id, held.job.fence, self._settings.lease_s, snapshot
+                )
+            except FenceLost:  # somebody else has the job: stop working on it, write nothing
+                log.warning("lease of job %s lost", held.job.id)
+                held.task.cancel()
+
+    async def _drive(self, job: Job) -> None:
+        """One job from lease to its end."""
+        try:
+            ending = await self._attempt(job)
+        except asyncio.CancelledError:
+            held = self._held.get(job.id)
+            if held is None or not held.cancel_wanted:
+                raise  # shutting down, or the lease is lost: not this owner's to end
+            ending = {"status": "cancelled"}
+        await self._save(job, ending)
+        if ending["status"] != "failed":
+            await asyncio.to_thread(self._sweep, job)
+
+    async def _attempt(self, job: Job) -> dict[str, Any]:
+        def changed(progress: JobProgress) -> None:
+            held = self._held.get(job.id)
+            if held is not None:
+                held.progress, held.changed = progress, True
+
+        def retried(step: Step, error: Exception) -> None:
+            code = getattr(error, "code", type(error).__name__)
+            log.warning("job %s: %s tried again: %s: %s", job.id, step, code, error)
+
+        run = JobRun(
+            work_of(job, self._settings, self._slots.capacity),
+            self._runner,
+            self._slots,
+            priority=job.priority,
+            age=job.created_at.timestamp(),
+            on_change=changed,
+            on_retry=retried,
+        )
+        try:
+            published = await run.run()
+        except (MediaError, InfraError) as error:
+            return {"status": "failed", "error": error.to_wire()}
+        except Exception:
+            error_id = uuid.uuid4().hex[:12]
+            log.exception("job %s: unexpected error %s", job.id, error_id)
+            message = f"the farm failed in a way nobody foresaw; its log has error {error_id}"
+            return {"status": "failed", "error": {"code": "internal_error", "message": message, "retryable": False, "detail": {"error_id": error_id}}}
+        return {
+            "status": "ready",
+            "manifest_key": published["manifest_key"],
+            "revision": published["revision"],
+            "report": published["report"] | {"steps_s": run.steps_s},
+        }
+
+    async def _save(self, job: Job, ending: dict[str, Any]) -> None:
+        for attempt in range(SAVE_TRIES):
+            try:
+                await asyncio.to_thread(self._store.finish, job.id, job.fence, **ending)
+                return
+            except FenceLost:
+                log.warning("job %s ended under another lease", job.id)
+                return
+            except InfraError as error:
+                log.warning("job %s: its end could not be saved yet: %s", job.id, error.public_message)
+                await asyncio.sleep(1.0 + attempt)
+        # Given up: the lease runs out, the job is claimed again, and finds its published manifest.
+
+    def _sweep(self, job: Job) -> None:
+        work = work_of(job, self._settings, 1)
+        try:
+            Tools.open(work, self._settings).sweep(work)
+        except InfraError as error:  # what is left is swept by age
+            log.warning("job %s: scratch not swept: %s", job.id, error.public_message)
+
+    async def _let_go(self) -> None:
+        held = list(self._held.values())
+        for one in held:
+            one.task.cancel()
+        await asyncio.gather(*(one.task for one in held), return_exceptions=True)
+        for one in held:
+            try:
+                await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)
+            except InfraError:
+                pass  # its lease runs out by itself
+
+
+def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:
+    """What the steps of `job` are told."""
+    return Work(
+        job_id=job.id,
+        org=job.org,
+        media_id=job.media_id,
+        source_uri=job.source_uri,
+        source_etag=job.source_etag,
+        recipe=job.recipe,
+        recipe_digest=job.recipe_digest,
+        kind=job.kind,
+        output_uri=settings.output_uri,
+        scratch_uri=settings.output_uri,
+        publish_prefix=None,
+        slots=slots,
+    )

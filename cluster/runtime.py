@@ -1,0 +1,103 @@
+"""Ray as this farm uses it: one local cluster for the embedded mode, one detached dispatcher for every mode."""
+
+import asyncio
+import logging
+import os
+import secrets
+import threading
+from typing import Any
+
+import ray
+
+from cluster.dispatcher import Dispatcher
+from cluster.errors import ConfigurationError
+from cluster.jobs import open_store
+from cluster.scratch import sweep_dead
+from cluster.settings import FarmSettings
+from cluster.slots import Slots
+from cluster.tasks import RayRunner
+
+NAMESPACE = "farm"
+DISPATCHER = "dispatcher"
+
+log = logging.getLogger(__name__)
+
+
+class DispatcherService:
+    """The dispatcher on an event loop of its own thread; the body of the detached actor.
+
+    A thread started by the constructor, because Ray restarts a killed actor by constructing it anew and by nothing
+    else.
+    """
+
+    def __init__(self, settings_json: str) -> None:
+        settings = FarmSettings.model_validate_json(settings_json)
+        self._runner = RayRunner(settings)
+        self._store = open_store(settings.database)
+        self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._dispatcher: Dispatcher | None = None
+        sweep_dead(settings.scratch_dir)
+        threading.Thread(target=self._serve, name="dispatcher", daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            self._loop.run_until_complete(self._run())
+        except BaseException:
+            log.exception("the dispatcher ended; its actor is restarted")
+            os._exit(1)
+
+    async def _run(self) -> None:
+        self._dispatcher = Dispatcher(self._store, self._runner, Slots(1), self._settings, self._runner.capacity)
+        await self._dispatcher.run()
+
+    def nudge(self) -> None:
+        """A job was accepted: look now."""
+        if self._dispatcher is not None:
+            self._loop.call_soon_threadsafe(self._dispatcher.nudge)
+
+    def alive(self) -> dict[str, Any]:
+        """A sign of life: how many jobs are held."""
+        return {"held": self._dispatcher.held if self._dispatcher else 0, "pid": os.getpid()}
+
+
+def ensure_dispatcher(settings: FarmSettings) -> Any:
+    """The one dispatcher of the cluster, started when there is none."""
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(DispatcherService)
+    return actor.options(
+        name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote(settings.model_dump_json())
+
+
+def nudge_quietly() -> None:
+    """Tell the dispatcher that there is work; whatever goes wrong, it finds out by itself within a tick."""
+    try:
+        ray.get_actor(DISPATCHER, namespace=NAMESPACE).nudge.remote()
+    except Exception:  # Ray raises many kinds here, and none of them matters to a caller whose job is committed
+        log.debug("dispatcher not reached", exc_info=True)
+
+
+def start_embedded(settings: FarmSettings) -> None:
+    """Start Ray on this machine alone, on loopback, and the dispatcher in it."""
+    if ray.is_initialized():
+        raise ConfigurationError("Ray is already running in this process")
+    # A token of this run only: Ray's ports are remote code execution for whoever reaches them, also on loopback.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Under `uv run` Ray would ship the folder to its workers and run that copy.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    ray.init(
+        address="local",
+        num_cpus=settings.slots,
+        include_dashboard=False,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
+    ensure_dispatcher(settings)
+
+
+def stop_embedded() -> None:
+    """End the local Ray and everything it started."""
+    ray.shutdown()

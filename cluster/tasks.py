@@ -1,0 +1,112 @@
+"""Steps as Ray tasks. The tasks are thin: `cluster.steps` does the work in a media process below them.
+
+Ray's own retries are off (they are endless for out-of-memory kills, and replay a generator from its start); the first
+value a task yields says that it runs, later ones that it lives, the last one is the answer.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from cluster.errors import InfraError, WorkerLost
+from cluster.errors import from_wire as infra_from_wire
+from cluster.job import OnStep
+from cluster.settings import FarmSettings
+from cluster.steps import run_step
+from cluster.tools import Tools
+from cluster.work import Step, Work
+from pipelines.errors import MediaError
+from pipelines.errors import from_wire as media_from_wire
+from pipelines.wire import from_wire, to_wire
+
+HEARTBEAT_S = 5.0
+SILENCE_S = 60.0  # twelve missed heartbeats: the node hangs, or is cut off
+PENDING_S = 300.0  # in Ray's queue although a slot was free: a node may just be coming up
+
+
+def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any], settings_json: str) -> Iterator[dict[str, Any]]:
+    """Run one step in a thread; yield its progress, a heartbeat when there is none, and at last its answer."""
+    settings = FarmSettings.model_validate_json(settings_json)
+    work, step = from_wire(Work, work_wire), from_wire(Step, step_wire)
+    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    cancelled = threading.Event()
+
+    def do() -> None:
+        try:
+            result = run_step(work, step, Tools.open(work, settings), lambda data: events.put({"progress": data}), cancelled)
+            events.put({"result": result})
+        except MediaError as error:
+            events.put({"media_error": error.to_wire()})
+        except InfraError as error:
+            events.put({"infra_error": error.to_wire()})
+        except BaseException as error:
+            events.put({"bug": error})
+
+    # A media process dies with the thread that started it, and this thread ends with the step.
+    threading.Thread(target=do, name=str(step), daemon=True).start()
+    yield {"started": True}
+    while True:
+        try:
+            event = events.get(timeout=HEARTBEAT_S)
+        except queue.Empty:
+            yield {"alive": True}
+            continue
+        if "bug" in event:
+            raise event["bug"]
+        yield event
+        if "progress" not in event:
+            return
+
+
+step_task = ray.remote(max_retries=0, num_returns="streaming")(step_events)
+
+
+class RayRunner:
+    """Runs steps as Ray tasks owned by the process that calls it."""
+
+    def __init__(self, settings: FarmSettings) -> None:
+        self._settings_json = settings.model_dump_json()
+
+    def capacity(self) -> int:
+        """Steps that the nodes of the cluster could run at once."""
+        return int(ray.cluster_resources().get("CPU", 0))
+
+    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+        """One step; a cancelled call kills the worker that does it, and its media process with it."""
+        events = step_task.options(num_cpus=1, name=f"{step} of {work.job_id}").remote(
+            to_wire(work), to_wire(step), self._settings_json
+        )
+        answered = False
+        try:
+            wait_s = PENDING_S
+            while True:
+                ref = await asyncio.wait_for(events.__anext__(), wait_s)
+                event: dict[str, Any] = await ref
+                wait_s = SILENCE_S
+                if "progress" in event:
+                    on_progress(event["progress"])
+                elif "result" in event:
+                    answered = True
+                    return dict(event["result"])
+                elif "media_error" in event:
+                    answered = True
+                    raise media_from_wire(event["media_error"])
+                elif "infra_error" in event:
+                    answered = True
+                    raise infra_from_wire(event["infra_error"])
+        except TimeoutError:
+            raise WorkerLost(f"{step}: nothing was heard from its worker for {wait_s:.0f} s") from None
+        except StopAsyncIteration:
+            raise WorkerLost(f"{step}: its worker ended without an answer") from None
+        except ray.exceptions.RayTaskError:
+            raise  # a bug in the step itself
+        except ray.exceptions.RayError as error:
+            raise WorkerLost(f"{step}: its worker was lost", detail={"ray": str(error)[:500]}) from None
+        finally:
+            if not answered:
+                # By force, at once: a soft cancel does not reach a thread that waits for a child.
+                ray.cancel(events, force=True)
