@@ -17,7 +17,7 @@ from cluster.errors import FenceLost, InfraError
 from cluster.job import JobRun, Runner
 from cluster.jobs import Job, JobStore
 from cluster.progress import JobProgress
-from cluster.settings import FarmSettings
+from cluster.farm_settings import FarmSettings
 from cluster.slots import Slots
 from cluster.tools import Tools
 from cluster.work import Step, Work
@@ -90,7 +90,7 @@ class Dispatcher:
         # Enough jobs to fill every slot even if each has but one chunk; more would only hold leases.
         room = self._slots.capacity + 2 - len(self._held)
         if room > 0:
-            for job in await asyncio.to_thread(self._store.claim, self._owner, self._settings.lease_s, room):
+            for job in await asyncio.to_thread(self._store.claim, self._owner, self._settings.work.lease_s, room):
                 self._hold(job)
 
     def _hold(self, job: Job) -> None:
@@ -110,14 +110,14 @@ class Dispatcher:
     async def _renew(self) -> None:
         now = time.monotonic()
         for held in list(self._held.values()):
-            due = PROGRESS_S if held.changed else self._settings.lease_s / 4
+            due = PROGRESS_S if held.changed else self._settings.work.lease_s / 4
             if now - held.renewed < due or held.task.done():
                 continue
             held.renewed, held.changed = now, False
             snapshot = held.progress.snapshot() if held.progress else None
             try:
                 await asyncio.to_thread(
-                    self._store.renew, held.job.id, held.job.fence, self._settings.lease_s, snapshot
+                    self._store.renew, held.job.id, held.job.fence, self._settings.work.lease_s, snapshot
                 )
             except FenceLost:  # somebody else has the job: stop working on it, write nothing
                 log.warning("lease of job %s lost", held.job.id)
@@ -214,8 +214,8 @@ def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:
         recipe=job.recipe,
         recipe_digest=job.recipe_digest,
         kind=job.kind,
-        output_uri=settings.output_uri,
-        scratch_uri=settings.output_uri,
+        output_uri=settings.storage.storage_uri,
+        scratch_uri=settings.storage.storage_uri,
         publish_prefix=None,
         slots=slots,
     )

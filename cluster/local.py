@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.job import JobRun, OnStep
 from cluster.progress import JobProgress
-from cluster.settings import FarmSettings
+from cluster.farm_settings import FarmSettings
 from cluster.slots import Slots
 from cluster.steps import run_step
 from cluster.storage.urls import source_of
@@ -55,7 +55,7 @@ def run_local(
     Raises MediaError for the input, InfraError for storage. Ctrl-C ends every media process before it propagates.
     """
     found = source_of(source, settings.storage)
-    with_scratch = settings.scratch_dir / "local"
+    with_scratch = settings.work.scratch_dir / "local"
     with_scratch.mkdir(parents=True, exist_ok=True)
     work = Work(
         job_id=f"local-{found.fingerprint}",
@@ -69,10 +69,10 @@ def run_local(
         output_uri=output_uri,
         scratch_uri=with_scratch.as_uri(),
         publish_prefix="",
-        slots=settings.slots,
+        slots=settings.work.slots,
     )
     tools = Tools.open(work, settings)
-    run = JobRun(work, LocalRunner(lambda _: tools), Slots(settings.slots), on_change=on_progress)
+    run = JobRun(work, LocalRunner(lambda _: tools), Slots(settings.work.slots), on_change=on_progress)
     try:
         return asyncio.run(run.run())
     finally:

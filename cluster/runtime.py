@@ -10,10 +10,10 @@ from typing import Any
 import ray
 
 from cluster.dispatcher import Dispatcher
-from cluster.errors import ConfigurationError
+from cluster.errors import SettingsInvalid
 from cluster.jobs import open_store
 from cluster.scratch import sweep_dead
-from cluster.settings import FarmSettings
+from cluster.farm_settings import FarmSettings
 from cluster.slots import Slots
 from cluster.tasks import RayRunner
 
@@ -30,14 +30,14 @@ class DispatcherService:
     else.
     """
 
-    def __init__(self, settings_json: str) -> None:
-        settings = FarmSettings.model_validate_json(settings_json)
-        self._runner = RayRunner(settings)
+    def __init__(self) -> None:
+        settings = FarmSettings.load()
+        self._runner = RayRunner()
         self._store = open_store(settings.database)
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._dispatcher: Dispatcher | None = None
-        sweep_dead(settings.scratch_dir)
+        sweep_dead(settings.work.scratch_dir)
         threading.Thread(target=self._serve, name="dispatcher", daemon=True).start()
 
     def _serve(self) -> None:
@@ -61,12 +61,12 @@ class DispatcherService:
         return {"held": self._dispatcher.held if self._dispatcher else 0, "pid": os.getpid()}
 
 
-def ensure_dispatcher(settings: FarmSettings) -> Any:
+def ensure_dispatcher() -> Any:
     """The one dispatcher of the cluster, started when there is none."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(DispatcherService)
     return actor.options(
         name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
-    ).remote(settings.model_dump_json())
+    ).remote()
 
 
 def nudge_quietly() -> None:
@@ -80,7 +80,7 @@ def nudge_quietly() -> None:
 def start_embedded(settings: FarmSettings) -> None:
     """Start Ray on this machine alone, on loopback, and the dispatcher in it."""
     if ray.is_initialized():
-        raise ConfigurationError("Ray is already running in this process")
+        raise SettingsInvalid("Ray is already running in this process")
     # A token of this run only: Ray's ports are remote code execution for whoever reaches them, also on loopback.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -89,13 +89,13 @@ def start_embedded(settings: FarmSettings) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     ray.init(
         address="local",
-        num_cpus=settings.slots,
+        num_cpus=settings.work.slots,
         include_dashboard=False,
         namespace=NAMESPACE,
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
     )
-    ensure_dispatcher(settings)
+    ensure_dispatcher()
 
 
 def stop_embedded() -> None:

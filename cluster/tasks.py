@@ -15,7 +15,7 @@ import ray
 from cluster.errors import InfraError, WorkerLost
 from cluster.errors import from_wire as infra_from_wire
 from cluster.job import OnStep
-from cluster.settings import FarmSettings
+from cluster.farm_settings import FarmSettings
 from cluster.steps import run_step
 from cluster.tools import Tools
 from cluster.work import Step, Work
@@ -28,9 +28,9 @@ SILENCE_S = 60.0  # twelve missed heartbeats: the node hangs, or is cut off
 PENDING_S = 300.0  # in Ray's queue although a slot was free: a node may just be coming up
 
 
-def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any], settings_json: str) -> Iterator[dict[str, Any]]:
+def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Run one step in a thread; yield its progress, a heartbeat when there is none, and at last its answer."""
-    settings = FarmSettings.model_validate_json(settings_json)
+    settings = FarmSettings.load()
     work, step = from_wire(Work, work_wire), from_wire(Step, step_wire)
     events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     cancelled = threading.Event()
@@ -68,9 +68,6 @@ step_task = ray.remote(max_retries=0, num_returns="streaming")(step_events)
 class RayRunner:
     """Runs steps as Ray tasks owned by the process that calls it."""
 
-    def __init__(self, settings: FarmSettings) -> None:
-        self._settings_json = settings.model_dump_json()
-
     def capacity(self) -> int:
         """Steps that the nodes of the cluster could run at once."""
         return int(ray.cluster_resources().get("CPU", 0))
@@ -78,7 +75,7 @@ class RayRunner:
     async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call kills the worker that does it, and its media process with it."""
         events = step_task.options(num_cpus=1, name=f"{step} of {work.job_id}").remote(
-            to_wire(work), to_wire(step), self._settings_json
+            to_wire(work), to_wire(step)
         )
         answered = False
         try:

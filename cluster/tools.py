@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.settings import FarmSettings
+from cluster.farm_settings import FarmSettings
 from cluster.storage import Storage, open_storage
 from cluster.storage.urls import fetch_source
 from cluster.work import Work, scratch_prefix
@@ -40,21 +40,21 @@ class Tools:
     @property
     def limits(self) -> Limits:
         """What a source may be."""
-        return self.settings.limits
+        return self.settings.work.limits
 
     @property
     def threads(self) -> int:
         """CPU threads that one decoder or filter may use."""
-        return self.settings.threads_per_step
+        return self.settings.work.threads_per_step
 
     @property
     def scratch_dir(self) -> Path:
         """The local working disk."""
-        return self.settings.scratch_dir
+        return self.settings.work.scratch_dir
 
     def source(self, work: Work) -> Path:
         """The source as a local file: in place when it is one, else fetched once per node."""
-        return fetch_source(work.source_uri, work.source_etag, self.settings.source_cache_dir, self.settings.storage)
+        return fetch_source(work.source_uri, work.source_etag, self.settings.storage)
 
     def process_limits(
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
@@ -71,10 +71,10 @@ class Tools:
         }[command]
         return ProcessLimits(
             wall_s=wall_s,
-            stall_s=wall_s if command == "inspect" else max(self.settings.media_stall_s, 0.0),
-            memory_bytes=self.settings.media_memory_bytes,
+            stall_s=wall_s if command == "inspect" else self.settings.work.media_stall_s,
+            memory_bytes=self.settings.work.media_memory_bytes,
             cpu_s=int(wall_s * 8) + 1,
-            file_bytes=self.settings.media_file_bytes,
+            file_bytes=self.settings.work.media_file_bytes,
         )
 
     def sweep(self, work: Work) -> None:

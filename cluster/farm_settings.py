@@ -1,0 +1,53 @@
+"""All settings that workers and the dispatcher need, composed once per process.
+
+Every process of the farm reads its own environment: nothing of this crosses Ray, because some of it is secret.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from cluster.settings import CONFIG, DatabaseSettings, StorageSettings, load
+from pipelines.limits import Limits
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class WorkSettings(BaseSettings):
+    """How steps are run, and what a source may be."""
+
+    model_config = CONFIG | {"env_nested_delimiter": "__"}
+
+    slots: int = Field(default_factory=_cores, ge=1, description="Steps at once on this machine (embedded mode).")
+    threads_per_step: int = Field(default=1, ge=1, le=64, description="Threads of one decoder or measurement.")
+    scratch_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()) / f"farm-{os.getuid()}",
+        description="Folder on the local disk that media processes work in.",
+    )
+    media_stall_s: float = Field(default=60.0, gt=0, description="Seconds without progress until a media process ends.")
+    media_memory_bytes: int = Field(
+        default=12_000_000_000, gt=0, description="Bytes of address space of one media process."
+    )
+    media_file_bytes: int = Field(default=100_000_000_000, gt=0, description="Bytes of one file that it may write.")
+    lease_s: float = Field(default=30.0, gt=1, description="Seconds until a silent dispatcher's jobs are taken over.")
+    limits: Limits = Field(default_factory=Limits, description="What a source may be; FARM_LIMITS__MAX_DURATION_S …")
+
+
+@dataclass(frozen=True, slots=True)
+class FarmSettings:
+    """The settings of one process."""
+
+    storage: StorageSettings
+    database: DatabaseSettings
+    work: WorkSettings
+
+    @classmethod
+    def load(cls) -> "FarmSettings":
+        """From the environment; SettingsInvalid names every variable that is wrong."""
+        return cls(load(StorageSettings), load(DatabaseSettings), load(WorkSettings))
