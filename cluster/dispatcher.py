@@ -7,6 +7,7 @@ dead changes nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.errors import FenceLost, InfraError
+from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun, Runner
 from cluster.jobs import Job, JobStore
 from cluster.progress import JobProgress
-from cluster.farm_settings import FarmSettings
 from cluster.slots import Slots
 from cluster.tools import Tools
 from cluster.work import Step, Work
@@ -163,7 +164,8 @@ class Dispatcher:
             error_id = uuid.uuid4().hex[:12]
             log.exception("job %s: unexpected error %s", job.id, error_id)
             message = f"the farm failed in a way nobody foresaw; its log has error {error_id}"
-            return {"status": "failed", "error": {"code": "internal_error", "message": message, "retryable": False, "detail": {"error_id": error_id}}}
+            failure = MediaError(message, detail={"error_id": error_id})
+            return {"status": "failed", "error": failure.to_wire() | {"code": "internal_error"}}
         return {
             "status": "ready",
             "manifest_key": published["manifest_key"],
@@ -197,10 +199,8 @@ class Dispatcher:
             one.task.cancel()
         await asyncio.gather(*(one.task for one in held), return_exceptions=True)
         for one in held:
-            try:
+            with contextlib.suppress(InfraError):  # its lease runs out by itself
                 await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)
-            except InfraError:
-                pass  # its lease runs out by itself
 
 
 def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:

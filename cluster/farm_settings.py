@@ -4,6 +4,7 @@ Every process of the farm reads its own environment: nothing of this crosses Ray
 """
 
 import os
+import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,3 +52,13 @@ class FarmSettings:
     def load(cls) -> "FarmSettings":
         """From the environment; SettingsInvalid names every variable that is wrong."""
         return cls(load(StorageSettings), load(DatabaseSettings), load(WorkSettings))
+
+
+def prepare_ray_environment() -> None:
+    """Set what Ray reads before it starts on this machine, unless somebody has."""
+    # A token of this run only: Ray's ports are remote code execution for whoever reaches them, also on loopback.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Under `uv run` Ray would ship the folder to its workers and run that copy.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

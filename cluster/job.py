@@ -116,7 +116,7 @@ async def with_retries(
             if not error.retryable or attempt == ATTEMPTS:
                 raise
             on_retry(error)
-            await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

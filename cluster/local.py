@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.job import JobRun, OnStep
-from cluster.progress import JobProgress
 from cluster.farm_settings import FarmSettings
+from cluster.job import JobRun, OnStep
+from cluster.media_process import Watch
+from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.steps import run_step
 from cluster.storage.urls import source_of
@@ -32,7 +33,7 @@ class LocalRunner:
             loop.call_soon_threadsafe(on_progress, data)
 
         doing = asyncio.ensure_future(
-            asyncio.to_thread(run_step, work, step, self._tools_for(work), heard, cancelled)
+            asyncio.to_thread(run_step, work, step, self._tools_for(work), Watch(heard, cancelled))
         )
         try:
             return await asyncio.shield(doing)

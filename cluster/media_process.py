@@ -5,6 +5,7 @@ than that. The child has its own session, so that one kill ends whatever it star
 secrets.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -15,20 +16,35 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from pipelines.confine import ProcessLimits
 from pipelines.errors import DecoderCrashed, LimitExceeded, MediaError, MediaProcessFailed, MediaTimeout
 from pipelines.errors import from_wire as error_from_wire
 from pipelines.wire import from_wire, to_wire
 
-T = TypeVar("T")
 OnProgress = Callable[[dict[str, Any]], None]
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024  # a frame index of 24 h at 60/s is about 60 MB of JSON
 POLL_S = 0.1  # how soon a cancel or a deadline is seen
+
+
+def _unheard(_: dict[str, Any]) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a caller follows a step: it hears of progress, and can end the step."""
+
+    on_progress: OnProgress = _unheard
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def silently(self) -> "Watch":
+        """The same, without hearing of progress."""
+        return Watch(cancelled=self.cancelled)
 
 
 class Cancelled(Exception):
@@ -52,19 +68,11 @@ class Answer[R]:
     usage: Usage
 
 
-def run_media(
-    command: str,
-    request: Any,
-    result_type: type[T],
-    *,
-    limits: ProcessLimits,
-    on_progress: OnProgress = lambda _: None,
-    cancelled: threading.Event | None = None,
-) -> Answer[T]:
+def run_media[T](command: str, request: Any, result_type: type[T], limits: ProcessLimits, watch: Watch) -> Answer[T]:
     """Run `command` in a fresh media process and return its typed answer.
 
     Raises the `MediaError` the process reports, `DecoderCrashed` when native code kills it, `MediaTimeout` when
-    one of its clocks runs out, `Cancelled` when the event is set. The process and everything it started is gone on return.
+    one of its clocks runs out, `Cancelled` when the caller says so. The process and all it started are gone on return.
     """
     started = time.monotonic()
     envelope = {"parent_pid": os.getpid(), "limits": to_wire(limits), "request": to_wire(request)}
@@ -82,7 +90,7 @@ def run_media(
             start_new_session=True,
         )
         try:
-            answer = _listen(process, limits, on_progress, cancelled)
+            answer = _listen(process, limits, watch)
         finally:
             usage = _end(process, started)
         native = _tail(stderr)
@@ -97,7 +105,9 @@ def run_media(
 
 def _environment() -> dict[str, str]:
     """Only what the child needs: credentials and keys of the farm stay with the farm."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ
+    }
     root = str(Path(__file__).resolve().parent.parent)
     # SVT_LOG: SVT-AV1 prints its settings to stderr for every encoder it opens; 1 = errors only.
     return kept | {"PYTHONPATH": root, "SVT_LOG": "1", "PYTHONUNBUFFERED": "1"}
@@ -106,8 +116,7 @@ def _environment() -> dict[str, str]:
 def _listen(
     process: subprocess.Popen[bytes],
     limits: ProcessLimits,
-    on_progress: OnProgress,
-    cancelled: threading.Event | None,
+    watch: Watch,
 ) -> dict[str, Any] | None:
     """The last line's result or error; None when the process ended without one."""
     assert process.stdout is not None
@@ -117,7 +126,7 @@ def _listen(
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            if cancelled is not None and cancelled.is_set():
+            if watch.cancelled.is_set():
                 raise Cancelled
             if time.monotonic() > deadline:
                 raise MediaTimeout(f"the media took longer than its limit of {limits.wall_s:.0f} s and was given up")
@@ -132,7 +141,7 @@ def _listen(
             for line in batch:
                 message = json.loads(line)
                 if "progress" in message:
-                    on_progress(message["progress"])
+                    watch.on_progress(message["progress"])
                 else:
                     return dict(message)
 
@@ -184,10 +193,8 @@ def _end(process: subprocess.Popen[bytes], started: float) -> Usage:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nothing it started is left
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing it started is left
 
 
 def _tail(stderr: IO[bytes], size: int = 2000) -> str:

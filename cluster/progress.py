@@ -42,7 +42,9 @@ class JobProgress:
             for name in self.renditions
         }
         total = self.frames * len(self.renditions)
-        percent = 100.0 if self.stage in ("packaging", "done") else (100.0 * sum(done.values()) / total if total else 0.0)
+        percent = (
+            100.0 if self.stage in ("packaging", "done") else (100.0 * sum(done.values()) / total if total else 0.0)
+        )
         return {
             "stage": self.stage,
             "percent": round(percent, 1),

@@ -82,9 +82,7 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) 
     body = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
     try:
         content_type, cache_control = KINDS[".json"]
-        storage.put_bytes(
-            base + MANIFEST, body, content_type=content_type, cache_control=cache_control, if_absent=True
-        )
+        storage.put_bytes(base + MANIFEST, body, content_type=content_type, cache_control=cache_control, if_absent=True)
     except ObjectExists:
         existing = _existing(base, revision, storage)
         assert existing is not None, "a manifest that exists can be read"
@@ -106,7 +104,9 @@ def _existing(base: str, revision: str, storage: Storage) -> dict[str, Any] | No
         return None
     manifest: dict[str, Any] = json.loads(storage.get_bytes(base + MANIFEST))
     if manifest.get("revision") != revision:
-        raise ObjectExists(f"{storage.url(base + MANIFEST)} belongs to another media item: choose another place or remove it")
+        raise ObjectExists(
+            f"{storage.url(base + MANIFEST)} belongs to another media item: choose another place or remove it"
+        )
     return manifest | {"key": base + MANIFEST}
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import threading
 from typing import Any
 
@@ -11,14 +10,15 @@ import ray
 
 from cluster.dispatcher import Dispatcher
 from cluster.errors import SettingsInvalid
+from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
 from cluster.scratch import sweep_dead
-from cluster.farm_settings import FarmSettings
 from cluster.slots import Slots
-from cluster.tasks import RayRunner
+from cluster.tasks import LANE, RayRunner
 
 NAMESPACE = "farm"
 DISPATCHER = "dispatcher"
+STOP_S = 5.0  # what giving leases back may take before the process is ended anyway
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,17 @@ class DispatcherService:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._dispatcher: Dispatcher | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = threading.Event()
         sweep_dead(settings.work.scratch_dir)
         threading.Thread(target=self._serve, name="dispatcher", daemon=True).start()
 
     def _serve(self) -> None:
         try:
-            self._loop.run_until_complete(self._run())
+            self._task = self._loop.create_task(self._run())
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            self._stopped.set()
         except BaseException:
             log.exception("the dispatcher ended; its actor is restarted")
             os._exit(1)
@@ -56,6 +61,12 @@ class DispatcherService:
         if self._dispatcher is not None:
             self._loop.call_soon_threadsafe(self._dispatcher.nudge)
 
+    def stop(self) -> None:
+        """Give every lease back and end; a job that was running is claimed again at once by the next dispatcher."""
+        if self._dispatcher is not None and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._stopped.wait(STOP_S)
+
     def alive(self) -> dict[str, Any]:
         """A sign of life: how many jobs are held."""
         return {"held": self._dispatcher.held if self._dispatcher else 0, "pid": os.getpid()}
@@ -64,9 +75,7 @@ class DispatcherService:
 def ensure_dispatcher() -> Any:
     """The one dispatcher of the cluster, started when there is none."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(DispatcherService)
-    return actor.options(
-        name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
-    ).remote()
+    return actor.options(name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote()
 
 
 def nudge_quietly() -> None:
@@ -81,15 +90,10 @@ def start_embedded(settings: FarmSettings) -> None:
     """Start Ray on this machine alone, on loopback, and the dispatcher in it."""
     if ray.is_initialized():
         raise SettingsInvalid("Ray is already running in this process")
-    # A token of this run only: Ray's ports are remote code execution for whoever reaches them, also on loopback.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Under `uv run` Ray would ship the folder to its workers and run that copy.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    prepare_ray_environment()
     ray.init(
         address="local",
-        num_cpus=settings.work.slots,
+        resources={LANE: settings.work.slots},
         include_dashboard=False,
         namespace=NAMESPACE,
         log_to_driver=False,
@@ -99,5 +103,9 @@ def start_embedded(settings: FarmSettings) -> None:
 
 
 def stop_embedded() -> None:
-    """End the local Ray and everything it started."""
+    """End the local Ray and everything it started; leases are given back first."""
+    try:
+        ray.get(ray.get_actor(DISPATCHER, namespace=NAMESPACE).stop.remote(), timeout=STOP_S + 1)
+    except (ray.exceptions.RayError, ValueError):  # it is gone already: its leases run out by themselves
+        log.debug("dispatcher not stopped", exc_info=True)
     ray.shutdown()

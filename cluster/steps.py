@@ -5,13 +5,12 @@ object is the mark that the step is done.
 """
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from cluster.media_process import Answer, OnProgress, run_media
+from cluster.media_process import Answer, Watch, run_media
 from cluster.scratch import workdir
 from cluster.tools import Tools
 from cluster.work import Names, Step, Work, names
@@ -26,25 +25,21 @@ from pipelines.planner import make_plan
 from pipelines.quality import MeasureRendition, MeasureRequest, MeasureResult
 from pipelines.wire import from_wire, to_wire
 
-T = TypeVar("T")
 
-
-def run_step(
-    work: Work, step: Step, tools: Tools, on_progress: OnProgress, cancelled: threading.Event
-) -> dict[str, Any]:
+def run_step(work: Work, step: Step, tools: Tools, watch: Watch) -> dict[str, Any]:
     """Do `step` of `work`; plain small values back. Raises MediaError, InfraError or Cancelled."""
     from cluster.finish import finish  # the last step imports every other module of the room
 
     does: dict[str, Callable[[], dict[str, Any]]] = {
-        "inspect": lambda: inspect(work, tools, cancelled),
-        "chunk": lambda: chunk(work, step.number, tools, on_progress, cancelled),
-        "audio": lambda: audio(work, tools, on_progress, cancelled),
-        "finish": lambda: finish(work, tools, on_progress, cancelled),
+        "inspect": lambda: inspect(work, tools, watch),
+        "chunk": lambda: chunk(work, step.number, tools, watch),
+        "audio": lambda: audio(work, tools, watch),
+        "finish": lambda: finish(work, tools, watch),
     }
     return does[step.kind]()
 
 
-def inspect(work: Work, tools: Tools, cancelled: threading.Event) -> dict[str, Any]:
+def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     """Probe and index the source, decide the plan, and store it; the first plan stored is the plan."""
     where = names(work)
     plan = load_plan(where, tools)
@@ -52,7 +47,7 @@ def inspect(work: Work, tools: Tools, cancelled: threading.Event) -> dict[str, A
         source = tools.source(work)
         asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
         limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
-        answer = run_media("inspect", asked, Inspected, limits=limits, cancelled=cancelled)
+        answer = run_media("inspect", asked, Inspected, limits, watch)
         inspected = answer.result
         recipe = Recipe.model_validate(work.recipe)
         made, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=work.slots)
@@ -74,9 +69,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
     }
 
 
-def chunk(
-    work: Work, number: int, tools: Tools, on_progress: OnProgress, cancelled: threading.Event
-) -> dict[str, Any]:
+def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]:
     """Encode the renditions of one chunk that are not stored yet, measure them, and store them."""
     where = names(work)
     plan = required_plan(where, tools)
@@ -98,8 +91,8 @@ def chunk(
             threads=tools.threads,
         )
         limits = tools.process_limits("chunk", frames=len(rows) + len(cut.lead) + len(cut.tail))
-        encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits=limits, on_progress=on_progress, cancelled=cancelled))
-        scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, on_progress, cancelled)
+        encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits, watch))
+        scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, watch)
         for made in encoded.result.renditions:
             facts = _chunk_facts(made, encoded, scores)
             stored = tools.scratch.put_file(where.chunk(number, made.name), Path(made.path))
@@ -126,8 +119,7 @@ def _measure(
     made: tuple[ChunkRendition, ...],
     mode: str,
     tools: Tools,
-    on_progress: OnProgress,
-    cancelled: threading.Event,
+    watch: Watch,
 ) -> dict[str, Any]:
     """VMAF of what was encoded, in a process of its own: its memory comes on top of nobody's encoders."""
     if mode == "off":
@@ -144,16 +136,14 @@ def _measure(
     )
     limits = tools.process_limits("measure", frames=len(asked.sources))
     try:
-        answer = run_media(
-            "measure", request, MeasureResult, limits=limits, on_progress=lambda _: None, cancelled=cancelled
-        )
+        answer = run_media("measure", request, MeasureResult, limits, watch.silently())
     except MediaError as error:  # a figure that is missing is said to be missing; it does not cost the encode
         return {"per_rendition": {}, "process": None, "missing": f"{error.code}: {error.public_message}"}
     scores = {score.name: list(score.scores) for score in answer.result.renditions}
     return {"per_rendition": scores, "process": to_wire(answer.usage), "missing": answer.result.why_not}
 
 
-def audio(work: Work, tools: Tools, on_progress: OnProgress, cancelled: threading.Event) -> dict[str, Any]:
+def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     """Encode every audio track once, whole."""
     where = names(work)
     if tools.scratch.stat(where.audio_facts) is not None:
@@ -169,7 +159,7 @@ def audio(work: Work, tools: Tools, on_progress: OnProgress, cancelled: threadin
             out_dir=str(folder),
         )
         limits = tools.process_limits("audio", duration_s=plan.duration_s * len(plan.audio))
-        made = twice(lambda: run_media("audio", asked, AudioResult, limits=limits, on_progress=on_progress, cancelled=cancelled))
+        made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch))
         for track in made.result.tracks:
             tools.scratch.put_file(where.audio(track.name), Path(track.path))
         facts = {"result": to_wire(made.result), "process": to_wire(made.usage)}
@@ -177,7 +167,7 @@ def audio(work: Work, tools: Tools, on_progress: OnProgress, cancelled: threadin
     return {"reused": False}
 
 
-def twice(run: Callable[[], T]) -> T:
+def twice[T](run: Callable[[], T]) -> T:
     """A native crash may be bad luck once (a racing codec thread); the second one is the input's."""
     try:
         return run()
@@ -204,5 +194,3 @@ def _rows(where: Names, cut: ChunkPlan, tools: Tools) -> list[FrameRow]:
 
 def _json(value: Any) -> bytes:
     return json.dumps(to_wire(value), separators=(",", ":")).encode()
-
-

@@ -14,14 +14,19 @@ import ray
 
 from cluster.errors import InfraError, WorkerLost
 from cluster.errors import from_wire as infra_from_wire
-from cluster.job import OnStep
 from cluster.farm_settings import FarmSettings
+from cluster.job import OnStep
+from cluster.media_process import Watch
 from cluster.steps import run_step
 from cluster.tools import Tools
 from cluster.work import Step, Work
 from pipelines.errors import MediaError
 from pipelines.errors import from_wire as media_from_wire
 from pipelines.wire import from_wire, to_wire
+
+# A node's room for steps, declared when it starts. Not Ray's CPU: Serve replicas hold pieces of that, and on a small
+# machine no whole one would be left.
+LANE = "cpu_lane"
 
 HEARTBEAT_S = 5.0
 SILENCE_S = 60.0  # twelve missed heartbeats: the node hangs, or is cut off
@@ -33,17 +38,17 @@ def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any]) -> Iterato
     settings = FarmSettings.load()
     work, step = from_wire(Work, work_wire), from_wire(Step, step_wire)
     events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    cancelled = threading.Event()
+    watch = Watch(on_progress=lambda data: events.put({"progress": data}))
 
     def do() -> None:
         try:
-            result = run_step(work, step, Tools.open(work, settings), lambda data: events.put({"progress": data}), cancelled)
+            result = run_step(work, step, Tools.open(work, settings), watch)
             events.put({"result": result})
         except MediaError as error:
             events.put({"media_error": error.to_wire()})
         except InfraError as error:
             events.put({"infra_error": error.to_wire()})
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             events.put({"bug": error})
 
     # A media process dies with the thread that started it, and this thread ends with the step.
@@ -62,7 +67,7 @@ def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any]) -> Iterato
             return
 
 
-step_task = ray.remote(max_retries=0, num_returns="streaming")(step_events)
+step_task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=0, resources={LANE: 1})(step_events)
 
 
 class RayRunner:
@@ -70,13 +75,11 @@ class RayRunner:
 
     def capacity(self) -> int:
         """Steps that the nodes of the cluster could run at once."""
-        return int(ray.cluster_resources().get("CPU", 0))
+        return int(ray.cluster_resources().get(LANE, 0))
 
     async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call kills the worker that does it, and its media process with it."""
-        events = step_task.options(num_cpus=1, name=f"{step} of {work.job_id}").remote(
-            to_wire(work), to_wire(step)
-        )
+        events = step_task.options(name=f"{step} of {work.job_id}").remote(to_wire(work), to_wire(step))
         answered = False
         try:
             wait_s = PENDING_S

@@ -60,15 +60,18 @@ class Tools:
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
     ) -> ProcessLimits:
         """Clocks and sizes for one media process, by how much it has to do."""
-        wall_s = BASE_S + {
-            "inspect": size_bytes / INSPECT_BYTES_PER_S,
-            "chunk": frames * CHUNK_S_PER_FRAME,
-            "measure": frames * MEASURE_S_PER_FRAME,
-            "audio": duration_s * AUDIO_S_PER_S,
-            "join": frames * 0.01,
-            "stills": frames * 0.1,
-            "package": frames * 0.01 + duration_s * 0.1,
-        }[command]
+        wall_s = (
+            BASE_S
+            + {
+                "inspect": size_bytes / INSPECT_BYTES_PER_S,
+                "chunk": frames * CHUNK_S_PER_FRAME,
+                "measure": frames * MEASURE_S_PER_FRAME,
+                "audio": duration_s * AUDIO_S_PER_S,
+                "join": frames * 0.01,
+                "stills": frames * 0.1,
+                "package": frames * 0.01 + duration_s * 0.1,
+            }[command]
+        )
         return ProcessLimits(
             wall_s=wall_s,
             stall_s=wall_s if command == "inspect" else self.settings.work.media_stall_s,

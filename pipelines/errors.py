@@ -14,7 +14,7 @@
     │   ├── LimitExceeded           limit_exceeded         (too long, large, many; names the limit)
     │   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
     │   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
-    ├── ProofFailed                 proof_failed           (our output is not what the plan says: our bug, never published)
+    ├── ProofFailed                 proof_failed           (our output is not what the plan says; never published)
     ├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
     ├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
     └── MediaProcessFailed          media_process_failed   (a media process ended by a fault of its own; retryable)

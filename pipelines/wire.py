@@ -28,7 +28,7 @@ def to_wire(value: Any) -> Any:
     return value
 
 
-def from_wire(cls: type[T], value: Any) -> T:
+def from_wire[T](cls: type[T], value: Any) -> T:
     """The dataclass `cls` that `to_wire` wrote; an unknown or missing field raises TypeError."""
     return cast(T, _build(cls, value))
 

@@ -104,7 +104,13 @@ def test_progress_counts_frames_per_rendition_and_ends_at_all_of_them() -> None:
 def test_another_source_recipe_or_kind_gets_other_names_so_that_no_stale_chunk_is_joined() -> None:
     bases = {
         names(work(**change)).base
-        for change in ({}, {"source_etag": "e2"}, {"recipe_digest": "d2"}, {"kind": "audio"}, {"source_uri": "file:///b"})
+        for change in (
+            {},
+            {"source_etag": "e2"},
+            {"recipe_digest": "d2"},
+            {"kind": "audio"},
+            {"source_uri": "file:///b"},
+        )
     }
     assert len(bases) == 5
     assert names(work()).base == names(work(slots=64, output_uri="file:///elsewhere")).base

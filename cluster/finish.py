@@ -1,0 +1,218 @@
+"""The last step of a job: join and prove, package, cut stills, report, publish."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cluster.media_process import Answer, Usage, Watch, run_media
+from cluster.publish import publish
+from cluster.scratch import workdir
+from cluster.steps import required_plan
+from cluster.storage import Storage
+from cluster.tools import Tools
+from cluster.work import Names, Work, names
+from pipelines.join import JoinRendition, JoinRequest, JoinResult
+from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult
+from pipelines.plan import Plan, VideoPlan
+from pipelines.report import ChunkFacts, build_report
+from pipelines.stills import StillsRequest, StillsResult
+from pipelines.wire import to_wire
+
+FETCHES_AT_ONCE = 8
+
+
+@dataclass(slots=True)
+class Stages:
+    """What each kind of media process of the job cost, for the report."""
+
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, usage: Usage | dict[str, Any]) -> None:
+        """Add one process: seconds add up, memory is the largest."""
+        one = to_wire(usage)
+        total = self.costs.setdefault(
+            name, {"processes": 0, "wall_s": 0.0, "longest_s": 0.0, "cpu_s": 0.0, "peak_rss_bytes": 0}
+        )
+        total["processes"] += 1
+        total["wall_s"] = round(total["wall_s"] + one["wall_s"], 3)
+        total["longest_s"] = round(max(total["longest_s"], one["wall_s"]), 3)
+        total["cpu_s"] = round(total["cpu_s"] + one["cpu_s"], 3)
+        total["peak_rss_bytes"] = max(total["peak_rss_bytes"], one["peak_rss_bytes"])
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Wall seconds of something that is no media process."""
+        started = time.monotonic()
+        yield
+        self.costs[name] = {"wall_s": round(time.monotonic() - started, 3)}
+
+
+def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
+    """Everything after the chunks and the audio; what is announced of the job comes back."""
+    where = names(work)
+    plan = required_plan(where, tools)
+    stages = Stages()
+    stages.add("inspect", json.loads(tools.scratch.get_bytes(where.inspect_facts))["process"])
+    with workdir(tools.scratch_dir) as folder:
+        chunks = _chunk_facts(plan, where, tools, stages)
+        joined = _join(plan, where, folder, tools, stages, watch)
+        audio, audio_paths = _audio(plan, where, folder, tools, stages)
+        tree = folder / "publish"
+        tree.mkdir()
+        with ThreadPoolExecutor(2) as pool:
+            packaging = pool.submit(_package, plan, joined, audio_paths, tree, tools, watch)
+            stills = pool.submit(_stills, plan, joined, tree, tools, watch)
+            stages.add("package", packaging.result().usage)
+            if (cut := stills.result()) is not None:
+                stages.add("stills", cut.usage)
+        proofs = [to_wire(proof) for proof in joined.renditions] if joined else []
+        report = build_report(plan, chunks, proofs, audio, stages.costs)
+        with stages.timed("publish"):
+            manifest = publish(tree, report, work, tools.output)
+    return {"manifest_key": manifest["key"], "revision": manifest["revision"], "report": manifest["report"]}
+
+
+def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> list[ChunkFacts]:
+    """The stored facts of every chunk of every rendition, and their processes' costs."""
+    if plan.video is None:
+        return []
+    facts = []
+    for cut in plan.video.chunks:
+        processes: dict[str, dict[str, Any]] = {}  # one process made all renditions, unless a crash split them
+        for rendition in plan.video.renditions:
+            stored = json.loads(tools.scratch.get_bytes(where.chunk_facts(cut.number, rendition.name)))
+            processes[json.dumps(stored["process"])] = stored
+            facts.append(
+                ChunkFacts(
+                    number=cut.number,
+                    rendition=rendition.name,
+                    encode_cpu_s=stored["rendition"]["encode_cpu_s"],
+                    decode_cpu_s=stored["decode_cpu_s"],
+                    concealed_frames=stored["concealed_frames"],
+                    vmaf=tuple(stored["vmaf"] or ()),
+                    vmaf_missing=stored["vmaf_missing"],
+                )
+            )
+        for stored in processes.values():
+            stages.add("chunk", stored["process"])
+            if stored["vmaf_process"]:
+                stages.add("vmaf", stored["vmaf_process"])
+    return facts
+
+
+def _join(plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages, watch: Watch) -> JoinResult | None:
+    video = plan.video
+    if video is None:
+        return None
+    keys = [where.chunk(cut.number, r.name) for r in video.renditions for cut in video.chunks]
+    paths = dict(zip(keys, _fetch([*keys, where.frames], folder / "chunks", tools.scratch), strict=False))
+    asked = JoinRequest(
+        renditions=tuple(
+            JoinRendition(
+                plan=r,
+                chunk_paths=tuple(str(paths[where.chunk(cut.number, r.name)]) for cut in video.chunks),
+                out_path=str(folder / f"{r.name}.mp4"),
+            )
+            for r in video.renditions
+        ),
+        video=replace(video, chunks=()),
+        frames_path=str(_fetch([where.frames], folder / "chunks", tools.scratch)[0]),
+    )
+    limits = tools.process_limits("join", frames=video.frame_count * len(video.renditions))
+    answer = run_media("join", asked, JoinResult, limits, watch)
+    stages.add("join", answer.usage)
+    return answer.result
+
+
+def _audio(
+    plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages
+) -> tuple[list[dict[str, Any]], dict[str, Path]]:
+    if not plan.audio:
+        return [], {}
+    stored = json.loads(tools.scratch.get_bytes(where.audio_facts))
+    stages.add("audio", stored["process"])
+    tracks = [track.name for track in plan.audio]
+    paths = _fetch([where.audio(name) for name in tracks], folder / "chunks", tools.scratch)
+    return stored["result"]["tracks"], dict(zip(tracks, paths, strict=True))
+
+
+def _fetch(keys: list[str], folder: Path, storage: Storage) -> list[Path]:
+    """Local files of stored objects: in place where storage is a folder of this machine, else downloaded."""
+
+    def one(key: str) -> Path:
+        here = storage.local_path(key)
+        if here is not None:
+            return here
+        path = folder / key.replace("/", "_")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.get_file(key, path)
+        return path
+
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        return list(pool.map(one, keys))
+
+
+def _package(
+    plan: Plan, joined: JoinResult | None, audio: dict[str, Path], tree: Path, tools: Tools, watch: Watch
+) -> Answer[PackageResult]:
+    video = plan.video
+    asked = PackageRequest(
+        renditions=_package_renditions(video, joined),
+        audio=tuple(
+            PackageAudio(
+                name=track.name,
+                path=str(audio[track.name]),
+                language=track.language,
+                title=track.title,
+                default=track.default,
+            )
+            for track in plan.audio
+        ),
+        hls=plan.hls,
+        dash=plan.dash,
+        segment_seconds=plan.segment_seconds,
+        gop_seconds=float(video.gop_frames / video.frame_rate) if video else plan.segment_seconds,
+        out_dir=str(tree),
+    )
+    frames = video.frame_count * len(video.renditions) if video else 0
+    limits = tools.process_limits("package", frames=frames, duration_s=plan.duration_s)
+    return run_media("package", asked, PackageResult, limits, watch.silently())
+
+
+def _package_renditions(video: VideoPlan | None, joined: JoinResult | None) -> tuple[PackageRendition, ...]:
+    if video is None or joined is None:
+        return ()
+    path = {proof.name: proof.path for proof in joined.renditions}
+    return tuple(
+        PackageRendition(
+            name=r.name,
+            path=path[r.name],
+            codec=r.codec,
+            width=r.width,
+            height=r.height,
+            frame_rate=video.frame_rate,
+            mp4=r.mp4,
+        )
+        for r in video.renditions
+    )
+
+
+def _stills(
+    plan: Plan, joined: JoinResult | None, tree: Path, tools: Tools, watch: Watch
+) -> Answer[StillsResult] | None:
+    video = plan.video
+    if video is None or joined is None or not (plan.poster or plan.sprites):
+        return None
+    path = {proof.name: proof.path for proof in joined.renditions}
+    asked = StillsRequest(
+        poster_path=path[video.renditions[-1].name] if plan.poster else None,
+        sprites_path=path[video.renditions[0].name] if plan.sprites else None,
+        out_dir=str(tree),
+    )
+    limits = tools.process_limits("stills", frames=video.frame_count)
+    return run_media("stills", asked, StillsResult, limits, watch.silently())
