@@ -1,0 +1,229 @@
+"""What can go wrong around the media: storage, sources, the job store, workers, settings.
+
+    InfraError                      code, retryable, public_message, detail
+    ├── StorageError
+    │   ├── StorageUnavailable      storage_unavailable    (no answer, an overloaded or broken server; retryable)
+    │   ├── StorageRefused          storage_refused        (credentials, bucket or permission)
+    │   ├── StorageFull             storage_full           (no room left; retryable: room can come back)
+    │   ├── ObjectMissing           object_missing
+    │   ├── ObjectExists            object_exists          (somebody else wrote it first)
+    │   ├── ObjectChanged           object_changed         (replaced while it was read; retryable)
+    │   ├── ChecksumMismatch        checksum_mismatch      (the bytes are not those that were written; retryable)
+    │   └── InvalidKey              invalid_key
+    ├── SourceError
+    │   ├── ForbiddenUri            forbidden_uri          (not a place that sources may come from)
+    │   ├── SourceMissing           source_missing
+    │   └── SourceChanged           source_changed         (not the object that the job was accepted for)
+    ├── StoreError
+    │   ├── StoreUnavailable        store_unavailable      (retryable)
+    │   ├── StoreFull               store_full             (retryable)
+    │   ├── StoreOutdated           store_outdated         (its tables are older than this program)
+    │   ├── JobMissing              job_missing
+    │   ├── InvalidJob              invalid_job            (values that a database cannot hold)
+    │   ├── InvalidCursor           invalid_cursor
+    │   ├── IdempotencyConflict     idempotency_conflict   (the key was used for another request)
+    │   ├── IllegalMove             illegal_move           (the job's status does not allow it)
+    │   └── FenceLost               fence_lost             (somebody else owns the job now)
+    ├── WorkerLost                  worker_lost            (the process or machine that did the work is gone; retryable)
+    └── SettingsInvalid             settings_invalid       (an environment variable has a value that cannot be used)
+
+Every class takes ``(message, *, detail=None)`` so that it survives pickling across processes.
+"""
+
+from typing import Any
+
+
+class InfraError(Exception):
+    """An error that is not the media's; `code` is stable, `public_message` holds no secrets."""
+
+    code = "infra_error"
+    retryable = False
+
+    def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.public_message = message
+        self.detail = detail or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.public_message, self.detail))
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as plain JSON values: ``code``, ``message``, ``retryable``, ``detail``."""
+        return {
+            "code": self.code,
+            "message": self.public_message,
+            "retryable": self.retryable,
+            "detail": self.detail,
+        }
+
+
+def _rebuild(cls: type[InfraError], message: str, detail: dict[str, Any]) -> InfraError:
+    return cls(message, detail=detail)
+
+
+class StorageError(InfraError):
+    """Storage did not do what was asked."""
+
+    code = "storage_error"
+
+
+class StorageUnavailable(StorageError):
+    """Storage gave no answer, or said that it cannot answer now."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
+class StorageRefused(StorageError):
+    """Storage understood and refused: credentials, bucket, permissions or an unsupported request."""
+
+    code = "storage_refused"
+
+
+class StorageFull(StorageError):
+    """There is no room left; the job can run again when there is."""
+
+    code = "storage_full"
+    retryable = True
+
+
+class ObjectMissing(StorageError):
+    """There is no object under this key."""
+
+    code = "object_missing"
+
+
+class ObjectExists(StorageError):
+    """An object that must be written only once is there already."""
+
+    code = "object_exists"
+
+
+class ObjectChanged(StorageError):
+    """The object was replaced while it was being read."""
+
+    code = "object_changed"
+    retryable = True
+
+
+class ChecksumMismatch(StorageError):
+    """The bytes are not those that were written."""
+
+    code = "checksum_mismatch"
+    retryable = True
+
+
+class InvalidKey(StorageError):
+    """The key is not one that every storage can hold."""
+
+    code = "invalid_key"
+
+
+class SourceError(InfraError):
+    """The source of a job cannot be had."""
+
+    code = "source_error"
+
+
+class ForbiddenUri(SourceError):
+    """The URI is malformed, or not in a place that sources may come from."""
+
+    code = "forbidden_uri"
+
+
+class SourceMissing(SourceError):
+    """There is no object at the source URI."""
+
+    code = "source_missing"
+
+
+class SourceChanged(SourceError):
+    """The object at the source URI is another one than the job was accepted for."""
+
+    code = "source_changed"
+
+
+class StoreError(InfraError):
+    """The job store did not do what was asked."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The database gave no answer, or said that it cannot answer now."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreFull(StoreError):
+    """The database has no room left; nothing of the call was kept."""
+
+    code = "store_full"
+    retryable = True
+
+
+class StoreOutdated(StoreError):
+    """The database's tables are not those of this program's version."""
+
+    code = "store_outdated"
+
+
+class JobMissing(StoreError):
+    """There is no job with this id."""
+
+    code = "job_missing"
+
+
+class InvalidJob(StoreError):
+    """The job holds values that a database cannot store."""
+
+    code = "invalid_job"
+
+
+class InvalidCursor(StoreError):
+    """The cursor is not one that a listing gave."""
+
+    code = "invalid_cursor"
+
+
+class IdempotencyConflict(StoreError):
+    """The idempotency key was used before, for another request."""
+
+    code = "idempotency_conflict"
+
+
+class IllegalMove(StoreError):
+    """The job's status does not allow what was asked."""
+
+    code = "illegal_move"
+
+
+class FenceLost(StoreError):
+    """The lease was lost: somebody else owns the job now, and this write changed nothing."""
+
+    code = "fence_lost"
+
+
+class WorkerLost(InfraError):
+    """The process or machine that did the work is gone."""
+
+    code = "worker_lost"
+    retryable = True
+
+
+class SettingsInvalid(InfraError):
+    """An environment variable has a value that cannot be used; the message names it."""
+
+    code = "settings_invalid"
+
+
+def every_class(root: type[InfraError] = InfraError) -> list[type[InfraError]]:
+    """`root` and all its subclasses, each once."""
+    return [root] + [c for sub in root.__subclasses__() for c in every_class(sub)]
+
+
+def from_wire(error: dict[str, Any]) -> InfraError:
+    """The typed error that `InfraError.to_wire` wrote; an unknown code becomes a plain `InfraError`."""
+    by_code = {cls.code: cls for cls in every_class()}
+    return by_code.get(error["code"], InfraError)(error["message"], detail=error.get("detail"))

@@ -1,0 +1,295 @@
+"""Storage in a folder of this machine (or one that is mounted on all of them).
+
+An object is a file under its key. Its SHA-256 is kept in an extended attribute where the file system has them; the
+content type is not kept: the manifest names it.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from cluster.errors import (
+    ChecksumMismatch,
+    InvalidKey,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageRefused,
+    StorageUnavailable,
+)
+from cluster.storage.base import OCTETS, StoredObject, checked_folder, checked_key
+
+TEMP = ".tmp"  # no key begins with a dot
+COPY_BYTES = 1024 * 1024
+SHA256_ATTRIBUTE = "user.farm.sha256"
+# A folder that was just made can be pruned by a delete next to it; a second try has always been enough.
+PLACE_ATTEMPTS = 8
+
+
+class LocalStorage:
+    """Objects as files under `root`, which is made when it is missing."""
+
+    def __init__(self, root: Path, *, base_url: str) -> None:
+        self._root = root
+        self._temp = root / TEMP
+        self._base_url = base_url.rstrip("/")
+        with _typed(root):
+            self._temp.mkdir(parents=True, exist_ok=True)
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        *,
+        content_type: str = OCTETS,
+        cache_control: str | None = None,
+        if_absent: bool = False,
+    ) -> StoredObject:
+        """See `Storage.put_file`."""
+        with path.open("rb") as source:
+            return self._put(key, iter(lambda: source.read(COPY_BYTES), b""), if_absent)
+
+    def put_bytes(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = OCTETS,
+        cache_control: str | None = None,
+        if_absent: bool = False,
+    ) -> StoredObject:
+        """See `Storage.put_bytes`."""
+        return self._put(key, [data], if_absent)
+
+    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> StoredObject:
+        """See `Storage.get_file`."""
+        temp = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            with self._open(key) as source, temp.open("xb") as target, _typed(path):
+                found = _stored(key, source.fileno())
+                actual = _copy(iter(lambda: source.read(COPY_BYTES), b""), target.write)
+                target.flush()
+            if (sha256 or found.sha256) not in (None, actual):
+                raise ChecksumMismatch(f"{self._path(key)} is not what was written", detail={"sha256": actual})
+            temp.replace(path)
+        finally:
+            temp.unlink(missing_ok=True)
+        return found
+
+    def get_bytes(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """See `Storage.get_bytes`."""
+        with self._open(key) as file, _typed(self._path(key)):
+            file.seek(start)
+            return file.read() if length is None else file.read(length)
+
+    def stat(self, key: str) -> StoredObject | None:
+        """See `Storage.stat`."""
+        try:
+            with self._open(key) as file:
+                return _stored(key, file.fileno())
+        except ObjectMissing:
+            return None
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `Storage.list`."""
+        folder = checked_folder(prefix)
+        with _typed(self._root / folder):
+            yield from _walk(self._root / folder, folder)
+
+    def delete(self, key: str) -> None:
+        """See `Storage.delete`."""
+        path = self._path(key)
+        with suppress(ObjectMissing, InvalidKey), _typed(path):
+            path.unlink()
+        self._prune(path.parent)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """See `Storage.delete_prefix`; readers see all of the folder or nothing."""
+        folder = checked_folder(prefix)
+        if not folder:
+            raise InvalidKey("deleting everything at once is not offered")
+        path = self._root / folder
+        with _typed(path):
+            if not path.is_dir():
+                return
+            doomed = self._temporary()
+            with suppress(FileNotFoundError):
+                path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        self._prune(path.parent)
+
+    def local_path(self, key: str) -> Path | None:
+        """See `Storage.local_path`; ObjectMissing when there is no such object."""
+        if self.stat(key) is None:
+            raise ObjectMissing(f"there is no object {self._path(key)}", detail={"key": key})
+        return self._path(key)
+
+    def url(self, key: str) -> str:
+        """See `Storage.url`."""
+        return f"{self._base_url}/{quote(checked_key(key))}"
+
+    def sweep_unfinished(self, older_than_s: float) -> int:
+        """See `Storage.sweep_unfinished`."""
+        removed = 0
+        for path in self._temp.iterdir():
+            with suppress(OSError):
+                if path.lstat().st_mtime > time.time() - older_than_s:
+                    continue
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed += 1
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
+    def _open(self, key: str) -> BinaryIO:
+        path = self._path(key)
+        with _typed(path):
+            try:
+                file = path.open("rb")
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise ObjectMissing(f"there is no object {path}", detail={"key": key}) from error
+        return file
+
+    def _temporary(self) -> Path:
+        """A fresh name on the file system of `root`, also after somebody emptied the folder under us."""
+        self._make_folder(self._temp)
+        return self._temp / uuid.uuid4().hex
+
+    def _put(self, key: str, parts: Iterable[bytes], if_absent: bool) -> StoredObject:
+        path = self._path(key)
+        with _typed(self._temp):
+            temp = self._temporary()
+        try:
+            with _typed(path), temp.open("xb") as file:
+                sha256 = _copy(parts, file.write)
+                with suppress(OSError):  # a file system without extended attributes
+                    os.setxattr(file.fileno(), SHA256_ATTRIBUTE, sha256.encode())
+                file.flush()
+                os.fsync(file.fileno())
+                self._place(temp, path, if_absent)
+                return _stored(key, file.fileno())
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def _place(self, temp: Path, path: Path, if_absent: bool) -> None:
+        """Give the finished file its name, durably."""
+        for _ in range(PLACE_ATTEMPTS):
+            self._make_folder(path.parent)
+            try:
+                # link() is the one call that fails when the name is taken; rename() replaces.
+                path.hardlink_to(temp) if if_absent else temp.replace(path)
+            except FileNotFoundError:
+                continue
+            _sync_folder(path.parent)
+            return
+        raise StorageUnavailable(f"{path.parent} is removed as often as it is made")
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for path in reversed(missing):
+            with suppress(FileNotFoundError):
+                path.mkdir(exist_ok=True)
+                _sync_folder(path.parent)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that became empty, so that they do not pile up over years."""
+        with suppress(OSError):
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
+
+
+def _copy(parts: Iterable[bytes], write: Callable[[bytes], object]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+        write(part)
+    return digest.hexdigest()
+
+
+def _stored(key: str, fd: int) -> StoredObject:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidKey(f"{key} is not a file", detail={"key": key})
+    sha256 = None
+    with suppress(OSError):
+        sha256 = os.getxattr(fd, SHA256_ATTRIBUTE).decode()
+    return StoredObject(key, found.st_size, fingerprint(found), found.st_mtime, sha256)
+
+
+def fingerprint(found: os.stat_result) -> str:
+    """A cheap name for a file's content that changes when the file is written or replaced."""
+    return f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
+    try:
+        # A folder sorts as "name/": that is the order of whole keys, and the order S3 lists in.
+        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(f"{e.name}/" if e.is_dir() else e.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+            continue
+        with suppress(FileNotFoundError):
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode):
+                yield StoredObject(f"{prefix}{entry.name}", found.st_size, fingerprint(found), found.st_mtime, None)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _typed(path: Path) -> Iterator[None]:
+    """Every OSError inside becomes a StorageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise typed_os_error(error, path) from error
+
+
+def typed_os_error(error: OSError, path: Path) -> StorageError:
+    """The StorageError that says what `error`, met at `path`, means."""
+    detail = {"path": str(path), "errno": errno.errorcode.get(error.errno or 0, "?")}
+    match error.errno:
+        case errno.ENOENT:
+            return ObjectMissing(f"there is no object {path}", detail=detail)
+        case errno.EEXIST:
+            return ObjectExists(f"{path} exists already", detail=detail)
+        case errno.ENOSPC | errno.EDQUOT:
+            return StorageFull(f"no room left to write {path} ({_free_bytes(path)} bytes free)", detail=detail)
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return StorageRefused(f"{path}: {error.strerror}", detail=detail)
+        case errno.ENOTDIR | errno.EISDIR | errno.ENAMETOOLONG:
+            return InvalidKey(f"{path}: {error.strerror}", detail=detail)
+        case _:
+            return StorageUnavailable(f"{path}: {error.strerror}", detail=detail)
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free

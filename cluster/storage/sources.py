@@ -1,0 +1,138 @@
+"""Sources of jobs: what is known of them before they are read, and getting them onto the local disk."""
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from cluster.errors import ForbiddenUri, ObjectChanged, ObjectMissing, SourceChanged, SourceMissing
+from cluster.settings import StorageSettings
+from cluster.storage.cache import SourceCache
+from cluster.storage.local import fingerprint, typed_os_error
+from cluster.storage.urls import AllowedSources, Place, parse_place
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceObject:
+    """A source that exists, without having been read."""
+
+    uri: str
+    size_bytes: int
+    etag: str  # another one as soon as the object is written or replaced
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits for this version of this object."""
+        return hashlib.sha256(f"{self.uri}\n{self.etag}".encode()).hexdigest()[:16]
+
+
+class Sources:
+    """Access to sources in the `allowed` places; anywhere when None, for a person at a terminal.
+
+    Downloaded files stay on the disk until `close`, or until this object is gone.
+    """
+
+    def __init__(self, settings: StorageSettings, allowed: AllowedSources | None) -> None:
+        self._settings = settings
+        self._allowed = allowed
+        self._cache = SourceCache(settings.source_cache_dir, settings.source_cache_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files that `fetch` gave."""
+        self._cache.release()
+
+    def open(self, uri: str) -> SourceObject:
+        """The object's facts (one HEAD); ForbiddenUri, SourceMissing or a StorageError."""
+        place = self._place(uri)
+        if place.scheme == "file":
+            found = _stat(place)
+            return SourceObject(uri, found.st_size, fingerprint(found))
+        from cluster.storage.s3_errors import typed
+
+        try:
+            with typed(uri):
+                head = self._client().head_object(Bucket=place.bucket, Key=place.path)
+        except ObjectMissing as error:
+            raise SourceMissing(f"there is no object {uri}", detail={"uri": uri}) from error
+        return SourceObject(uri, head["ContentLength"], head["ETag"].strip('"'))
+
+    def fetch(self, uri: str, etag: str) -> Path:
+        """The source as a file of this machine, to be read only; SourceChanged when it is not `etag` any more.
+
+        A file is used where it lies. An S3 object is downloaded once per machine, by whoever asks first.
+        """
+        place = self._place(uri)
+        if place.scheme == "file":
+            if fingerprint(_stat(place)) != etag:
+                raise SourceChanged(f"{uri} was changed after the job was accepted", detail={"uri": uri})
+            return Path(place.path)
+        name = hashlib.sha256(f"{uri}\n{etag}".encode()).hexdigest()[:40]
+        suffix = Path(place.path).suffix
+        name += suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
+        return self._cache.fetch(name, lambda path: self._download(uri, place, etag, path))
+
+    def _download(self, uri: str, place: Place, etag: str, path: Path) -> None:
+        from cluster.storage.s3_errors import typed
+        from cluster.storage.s3_parts import download
+
+        target: dict[str, Any] = {"Bucket": place.bucket, "Key": place.path}
+        try:
+            with typed(uri):
+                download(self._client(), target, path, etag=f'"{etag}"')
+        except ObjectMissing as error:
+            raise SourceMissing(f"there is no object {uri} any more", detail={"uri": uri}) from error
+        except ObjectChanged as error:
+            raise SourceChanged(f"{uri} was changed after the job was accepted", detail={"uri": uri}) from error
+
+    def _place(self, uri: str) -> Place:
+        place = self._allowed.check(uri) if self._allowed is not None else parse_place(uri)
+        if place.path in ("", "/") or place.path.endswith("/"):
+            raise ForbiddenUri("the URI names a folder, not a file", detail={"uri": uri})
+        return place
+
+    def _client(self) -> Any:
+        from cluster.storage.s3 import client_for
+
+        return client_for(self._settings)
+
+
+def source_of(source: str, settings: StorageSettings) -> SourceObject:
+    """The file or URI that a person at a terminal named."""
+    uri = source if _SCHEME.match(source) else file_uri(Path(source))
+    with Sources(settings, allowed=None) as sources:
+        return sources.open(uri)
+
+
+def file_uri(path: Path) -> str:
+    """The URI of a local file, its links resolved."""
+    return "file://" + quote(os.fsencode(os.path.realpath(path)))
+
+
+def _stat(place: Place) -> os.stat_result:
+    path = Path(place.path)
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceMissing(f"there is no file {path}", detail={"path": str(path)}) from error
+    except OSError as error:
+        raise typed_os_error(error, path) from error
+    if not stat.S_ISREG(found.st_mode):
+        # A pipe or device would be waited for, or read for ever.
+        raise SourceMissing(f"{path} is not a file", detail={"path": str(path)})
+    return found
