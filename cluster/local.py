@@ -12,7 +12,7 @@ from cluster.media_process import Watch
 from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.steps import run_step
-from cluster.storage.urls import source_of
+from cluster.storage.sources import source_of
 from cluster.tools import Tools
 from cluster.work import Step, Work
 from ladders.model import Recipe

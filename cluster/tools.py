@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.farm_settings import FarmSettings
 from cluster.storage import Storage, open_storage
-from cluster.storage.urls import fetch_source
+from cluster.storage.sources import Sources
 from cluster.work import Work, scratch_prefix
 from pipelines.confine import ProcessLimits
 from pipelines.limits import Limits
@@ -26,6 +26,7 @@ class Tools:
 
     output: Storage
     scratch: Storage
+    sources: Sources
     settings: FarmSettings
 
     @classmethod
@@ -34,6 +35,8 @@ class Tools:
         return cls(
             output=open_storage(work.output_uri, settings.storage),
             scratch=open_storage(work.scratch_uri, settings.storage),
+            # Where sources may come from was checked when the job was accepted, for the very object of its etag.
+            sources=Sources(settings.storage, allowed=None),
             settings=settings,
         )
 
@@ -54,7 +57,7 @@ class Tools:
 
     def source(self, work: Work) -> Path:
         """The source as a local file: in place when it is one, else fetched once per node."""
-        return fetch_source(work.source_uri, work.source_etag, self.settings.storage)
+        return self.sources.fetch(work.source_uri, work.source_etag)
 
     def process_limits(
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
