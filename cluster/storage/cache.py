@@ -28,18 +28,21 @@ class SourceCache:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._held: list[int] = []
+        self._held: dict[str, int] = {}  # the shared locks, by name
         self._release = weakref.finalize(self, _close_all, self._held)
 
     def fetch(self, name: str, download: Callable[[Path], None]) -> Path:
         """The file `name`, made by `download` when it is not there; kept until `release`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name
+        if name in self._held:
+            return path
         for _ in range(FETCH_ATTEMPTS):
             shared = self._lock(name, fcntl.LOCK_SH)
             if path.exists():
                 os.utime(path)  # the time of last use
-                self._held.append(shared)
+                if self._held.setdefault(name, shared) != shared:
+                    os.close(shared)  # another thread was as fast
                 return path
             os.close(shared)
             alone = self._lock(name, fcntl.LOCK_EX)
@@ -122,6 +125,6 @@ class SourceCache:
         return None
 
 
-def _close_all(held: list[int]) -> None:
+def _close_all(held: dict[str, int]) -> None:
     while held:
-        os.close(held.pop())
+        os.close(held.popitem()[1])

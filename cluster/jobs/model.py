@@ -1,0 +1,205 @@
+"""A job, what may become of it, and what is told about it. No database here."""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from cluster.errors import IllegalMove, InvalidJob
+from cluster.slots import PRIORITIES
+
+Kind = Literal["auto", "video", "audio"]
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({JobStatus.READY, JobStatus.FAILED, JobStatus.CANCELLED})
+
+# What may follow what. processing → processing is a lease taken over; back to queued is a lease given back, or an
+# ended job that somebody asks for again. A ready job stays ready: its outputs are out.
+MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.PROCESSING, JobStatus.CANCELLED}),
+    JobStatus.PROCESSING: frozenset({JobStatus.PROCESSING, JobStatus.QUEUED, *ENDED}),
+    JobStatus.READY: frozenset(),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
+}
+
+
+def check_move(job: "Job", to: JobStatus) -> None:
+    """IllegalMove unless `job` may become `to`."""
+    if to not in MOVES[job.status]:
+        detail = {"job_id": job.id, "status": job.status.value, "wanted": to.value}
+        raise IllegalMove(f"the job is {job.status} and cannot become {to}", detail=detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job as it is asked for, with the facts of its source."""
+
+    org: str
+    media_id: str
+    recipe_name: str
+    recipe: dict[str, Any]
+    recipe_digest: str
+    source_uri: str
+    source_etag: str
+    source_bytes: int
+    kind: Kind = "auto"
+    priority: str = "normal"  # interactive, normal or bulk
+    callback_url: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+
+    def check(self) -> None:
+        """InvalidJob when a value cannot be stored as it is: NUL, half a character, NaN, an unknown priority."""
+        if self.priority not in PRIORITIES:
+            raise InvalidJob(f"the priority is none of {', '.join(PRIORITIES)}")
+        for name in self.__dataclass_fields__:
+            for text in _texts(getattr(self, name)):
+                if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+                    raise InvalidJob(f"{name} has a NUL or half a character in it")
+        try:
+            json.dumps([self.metadata, self.recipe], allow_nan=False)
+        except ValueError:
+            raise InvalidJob("metadata or recipe has a number that is not finite") from None
+
+    def request_hash(self) -> str:
+        """The same for the same request: what was asked for, not what was found or where it was traced."""
+        asked = [
+            self.org,
+            self.media_id,
+            self.kind,
+            self.recipe_name,  # not its content: a farm that was updated meanwhile still knows its answer
+            self.source_uri,
+            self.priority,
+            self.callback_url,
+            self.metadata,
+        ]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as it is stored; times are UTC, by the database's clock."""
+
+    id: str  # uuid7: sorts by age
+    org: str
+    media_id: str
+    kind: Kind
+    recipe_name: str
+    recipe: dict[str, Any]
+    recipe_digest: str
+    source_uri: str
+    source_etag: str
+    source_bytes: int
+    priority: str
+    callback_url: str | None
+    metadata: dict[str, Any]
+    idem_key: str | None
+    status: JobStatus
+    run_after: datetime  # not claimed before
+    lease_until: datetime | None
+    lease_owner: str | None
+    fence: int  # grows with every lease; a write with an older one is refused
+    attempts: int  # leases since it was queued or retried
+    cancel_requested: bool
+    progress: dict[str, Any]
+    error: dict[str, Any] | None
+    revision: str | None
+    manifest_key: str | None
+    report: dict[str, Any] | None
+    traceparent: str | None
+    created_at: datetime
+    started_at: datetime | None  # of the present or last attempt
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs, newest first; `next_cursor` is None on the last page."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What the holder of a lease learns when it renews it."""
+
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job; `seq` grows with time within one job."""
+
+    seq: int
+    job_id: str
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A callback that is due; `id` is the same on every try."""
+
+    id: str
+    job_id: str
+    event: str  # job.ready, job.failed or job.cancelled
+    url: str
+    body: dict[str, Any]
+    attempts: int  # this one included
+    created_at: datetime
+
+
+def callback_body(job: Job) -> dict[str, Any]:
+    """What a callback says about an ended job."""
+    return {
+        "job_id": job.id,
+        "org": job.org,
+        "media_id": job.media_id,
+        "kind": job.kind,
+        "recipe": job.recipe_name,
+        "status": job.status.value,
+        "revision": job.revision,
+        "manifest_key": job.manifest_key,
+        "error": job.error,
+        "metadata": job.metadata,
+    }
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562): the time in milliseconds, its fraction in 12 bits, then chance."""
+    now_ns = time.time_ns()
+    now_ms, rest_ns = divmod(now_ns, 1_000_000)
+    fraction = rest_ns * 4096 // 1_000_000
+    chance = int.from_bytes(os.urandom(8)) >> 2
+    return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | chance))

@@ -1,0 +1,144 @@
+"""The tables, once for both databases. A change here needs a revision under migrations/versions; a test compares."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+metadata = MetaData(
+    # Constraints get the same names in both databases, so that migrations can name them.
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC: timestamptz in PostgreSQL, text that sorts by time in SQLite, which has no such type."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The database's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(String(27))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """`value`, which must know its zone, as the database wants it."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """The stored moment, in UTC."""
+        if value is None:
+            return None
+        return (value if isinstance(value, datetime) else datetime.fromisoformat(value)).astimezone(UTC)
+
+
+_json = JSON().with_variant(JSONB(), "postgresql")
+# SQLite counts by itself in INTEGER PRIMARY KEY columns only.
+_count = BigInteger().with_variant(Integer(), "sqlite")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org", Text, nullable=False),
+    Column("media_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("recipe_name", Text, nullable=False),
+    Column("recipe", _json, nullable=False),
+    Column("recipe_digest", Text, nullable=False),
+    Column("source_uri", Text, nullable=False),
+    Column("source_etag", Text, nullable=False),
+    Column("source_bytes", BigInteger, nullable=False),
+    Column("priority", SmallInteger, nullable=False),  # cluster.slots.PRIORITIES
+    Column("callback_url", Text),
+    Column("metadata", _json, nullable=False),
+    Column("idem_key", Text),
+    Column("request_hash", String(64), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("run_after", UtcTime, nullable=False),
+    Column("lease_until", UtcTime),
+    Column("lease_owner", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("progress", _json, nullable=False),
+    Column("error", _json),
+    Column("revision", Text),
+    Column("manifest_key", Text),
+    Column("report", _json),
+    Column("traceparent", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("org", "idem_key"),
+    Index("ix_jobs_media", "org", "media_id", "id"),
+    Index("ix_jobs_org", "org", "id"),
+    Index("ix_jobs_status", "status", "id"),
+    # claim() walks this in order; ended jobs, the bulk of a year, are not in it.
+    Index(
+        "ix_jobs_open",
+        "priority",
+        "created_at",
+        "id",
+        sqlite_where=text("status IN ('queued', 'processing')"),
+        postgresql_where=text("status IN ('queued', 'processing')"),
+    ),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("seq", _count, primary_key=True, autoincrement=True),
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", _json, nullable=False),
+    Index("ix_job_events_job", "job_id", "seq"),
+    sqlite_autoincrement=True,  # a seq is never given twice
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", _json, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcTime),  # NULL when nothing is to be sent any more
+    Column("lease_until", UtcTime),
+    Column("last_status", Integer),
+    Column("created_at", UtcTime, nullable=False),
+    Column("delivered_at", UtcTime),
+    Column("gave_up_at", UtcTime),
+    Index("ix_outbox_job", "job_id"),
+    Index("ix_outbox_due", "next_at"),
+)
