@@ -8,14 +8,15 @@ from typing import Any
 
 from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun, OnStep
-from cluster.media_process import Watch
+from cluster.media_process import Watch, run_media
 from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.steps import run_step
 from cluster.storage.sources import source_of
-from cluster.tools import Tools
+from cluster.tools import Tools, process_limits
 from cluster.work import Step, Work
 from ladders.model import Recipe
+from pipelines.inspect import Inspected, InspectRequest
 
 
 class LocalRunner:
@@ -41,6 +42,13 @@ class LocalRunner:
             cancelled.set()
             await asyncio.gather(doing, return_exceptions=True)
             raise
+
+
+def inspect_file(path: Path, *, settings: FarmSettings) -> Inspected:
+    """The facts and the frame index of a local file; raises the MediaError that refuses it."""
+    asked = InspectRequest(source_path=str(path.resolve()), limits=settings.work.limits, kind="auto")
+    limits = process_limits(settings.work, "inspect", size_bytes=path.stat().st_size)
+    return run_media("inspect", asked, Inspected, limits, Watch()).result
 
 
 def run_local(

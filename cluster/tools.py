@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.farm_settings import FarmSettings
+from cluster.farm_settings import FarmSettings, WorkSettings
 from cluster.storage import Storage, open_storage
 from cluster.storage.sources import Sources
 from cluster.work import Work, scratch_prefix
@@ -63,26 +63,34 @@ class Tools:
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
     ) -> ProcessLimits:
         """Clocks and sizes for one media process, by how much it has to do."""
-        wall_s = (
-            BASE_S
-            + {
-                "inspect": size_bytes / INSPECT_BYTES_PER_S,
-                "chunk": frames * CHUNK_S_PER_FRAME,
-                "measure": frames * MEASURE_S_PER_FRAME,
-                "audio": duration_s * AUDIO_S_PER_S,
-                "join": frames * 0.01,
-                "stills": frames * 0.1,
-                "package": frames * 0.01 + duration_s * 0.1,
-            }[command]
-        )
-        return ProcessLimits(
-            wall_s=wall_s,
-            stall_s=wall_s if command == "inspect" else self.settings.work.media_stall_s,
-            memory_bytes=self.settings.work.media_memory_bytes,
-            cpu_s=int(wall_s * 8) + 1,
-            file_bytes=self.settings.work.media_file_bytes,
-        )
+        return process_limits(self.settings.work, command, size_bytes=size_bytes, frames=frames, duration_s=duration_s)
 
     def sweep(self, work: Work) -> None:
         """Remove what the job left for itself."""
         self.scratch.delete_prefix(scratch_prefix(work.job_id))
+
+
+def process_limits(
+    settings: WorkSettings, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
+) -> ProcessLimits:
+    """What one media process may use: `frames` are frames × renditions where a command handles each rendition alone."""
+    wall_s = (
+        BASE_S
+        + {
+            "inspect": size_bytes / INSPECT_BYTES_PER_S,
+            "chunk": frames * CHUNK_S_PER_FRAME,
+            "measure": frames * MEASURE_S_PER_FRAME,
+            "audio": duration_s * AUDIO_S_PER_S,
+            "join": frames * 0.01,
+            "stills": frames * 0.1,
+            "package": frames * 0.01 + duration_s * 0.1,
+        }[command]
+    )
+    return ProcessLimits(
+        wall_s=wall_s,
+        # Looking at a file is quick or wrong: it reports nothing on the way.
+        stall_s=wall_s if command == "inspect" else settings.media_stall_s,
+        memory_bytes=settings.media_memory_bytes,
+        cpu_s=int(wall_s * 8) + 1,
+        file_bytes=settings.media_file_bytes,
+    )
