@@ -1,8 +1,12 @@
 """What holds for every test: Ray keeps to itself, and nothing of the developer's environment leaks in."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.seaweed import Seaweed, running_seaweed
 
 # Before anything imports Ray. Its own token file in the home folder would lock out other clusters of the same user.
 os.environ |= {
@@ -18,3 +22,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("FARM_", "AWS_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """One S3 server for all tests; each makes its own bucket or prefix."""
+    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for all tests; each makes its own database."""
+    with running_postgres() as server:
+        yield server

@@ -1,6 +1,5 @@
 """The database under the job store: connections, transactions, its clock, and its errors as ours."""
 
-import json
 import math
 import sqlite3
 import threading
@@ -10,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func
+from sqlalchemy import Connection, Engine, Interval, Table, create_engine, event, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -18,6 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.expression import ColumnElement
 
 from cluster.errors import InvalidJob, StoreError, StoreFull, StoreOutdated, StoreUnavailable
+from cluster.jobs.model import dumped, unstorable
+from cluster.jobs.tables import UtcTime, utc_text
 from cluster.settings import DatabaseSettings
 
 POOL_SIZE = 10
@@ -53,13 +54,13 @@ class Database:
             with typed(), self._writing.begin() as connection:
                 yield connection
 
-    def now(self, later_s: float = 0.0) -> ColumnElement[datetime] | datetime:
-        """The database's clock, plus `later_s`; for SQLite that is this machine's."""
-        later = timedelta(seconds=later_s)
+    def now(self, later_s: Any = 0.0) -> ColumnElement[datetime]:
+        """The database's clock, plus `later_s` (seconds, or a bound parameter)."""
         if self._is_sqlite:
-            return datetime.now(UTC) + later
+            return func.farm_now(later_s, type_=UtcTime)
         # Not now(), which stands still during a transaction that had to wait.
-        return func.clock_timestamp(type_=postgresql.TIMESTAMP(timezone=True)) + later
+        clock = func.clock_timestamp(type_=UtcTime)
+        return clock + func.make_interval(0, 0, 0, 0, 0, 0, later_s, type_=Interval)
 
     def insert(self, table: Table) -> Any:
         """INSERT that can say ON CONFLICT."""
@@ -87,6 +88,7 @@ def open_engine(settings: DatabaseSettings) -> Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.create_function("farm_now", 1, _utc_text)
     connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
     for pragma in (
         f"busy_timeout={SQLITE_BUSY_MS}",
@@ -97,6 +99,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
+def _utc_text(later_s: float) -> str:
+    # SQLite's own clock knows milliseconds only. The database is on this machine, so its clock is ours.
+    return utc_text(datetime.now(UTC) + timedelta(seconds=later_s))
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE takes the write lock at once: a transaction that reads first and then writes cannot fail in the middle.
     writes = connection.get_execution_options().get("farm_writes")
@@ -104,7 +111,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(_storable(value), separators=(",", ":"), allow_nan=False)
+    try:
+        text = dumped(value)
+    except ValueError:  # NaN or infinity
+        return dumped(_storable(value))
+    return dumped(_storable(value)) if unstorable(text) else text
 
 
 def _storable(value: Any) -> Any:

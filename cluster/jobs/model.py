@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +26,8 @@ class JobStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+_UNSTORABLE = re.compile(r"[\ud800-\udfff]|\\u0000")
 
 ENDED = frozenset({JobStatus.READY, JobStatus.FAILED, JobStatus.CANCELLED})
 
@@ -69,14 +71,12 @@ class NewJob:
         """InvalidJob when a value cannot be stored as it is: NUL, half a character, NaN, an unknown priority."""
         if self.priority not in PRIORITIES:
             raise InvalidJob(f"the priority is none of {', '.join(PRIORITIES)}")
-        for name in self.__dataclass_fields__:
-            for text in _texts(getattr(self, name)):
-                if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-                    raise InvalidJob(f"{name} has a NUL or half a character in it")
         try:
-            json.dumps([self.metadata, self.recipe], allow_nan=False)
+            found = unstorable(dumped([getattr(self, name) for name in self.__dataclass_fields__]))
         except ValueError:
-            raise InvalidJob("metadata or recipe has a number that is not finite") from None
+            raise InvalidJob("the metadata or the recipe has a number that is not finite") from None
+        if found:
+            raise InvalidJob("the job has a NUL or half a character in it")
 
     def request_hash(self) -> str:
         """The same for the same request: what was asked for, not what was found or where it was traced."""
@@ -93,16 +93,14 @@ class NewJob:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
+def dumped(value: Any) -> str:
+    """`value` as JSON text; ValueError for NaN and infinity, which JSON does not have."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def unstorable(text: str) -> bool:
+    """Whether JSON text may hold what no database column can: NUL, or half a character."""
+    return _UNSTORABLE.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

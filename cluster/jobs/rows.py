@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from cluster.errors import FenceLost, JobMissing
 from cluster.jobs.database import Database
@@ -14,50 +14,13 @@ from cluster.slots import PRIORITIES
 _NAMES = {rank: name for name, rank in PRIORITIES.items()}
 
 
-def job_of(row: Row[Any]) -> Job:
+def job_of(row: Mapping[Any, Any]) -> Job:
     """The job in a row of `jobs`."""
-    values: dict[str, Any] = dict(row._mapping)
+    values = dict(row)
     del values["request_hash"]
     values["status"] = JobStatus(values["status"])
     values["priority"] = _NAMES[values["priority"]]
     return Job(**values)
-
-
-def new_row(new: NewJob, idem_key: str | None, now: Any) -> dict[str, Any]:
-    """The row of a job that was just accepted."""
-    asked = {name: getattr(new, name) for name in new.__dataclass_fields__}
-    return asked | {
-        "id": new_id(),
-        "priority": PRIORITIES[new.priority],
-        "idem_key": idem_key,
-        "request_hash": new.request_hash(),
-        "status": JobStatus.QUEUED.value,
-        "run_after": now,
-        "fence": 0,
-        "attempts": 0,
-        "cancel_requested": False,
-        "progress": {},
-        "created_at": now,
-    }
-
-
-def locked_job(connection: Connection, job_id: str) -> Job:
-    """The job, which nobody else can change until the transaction ends; JobMissing.
-
-    Also what keeps a job's events in order: whoever writes one holds this lock, so `seq` grows as commits do.
-    """
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
-    if row is None:
-        raise JobMissing("there is no such job", detail={"job_id": job_id[:100]})
-    return job_of(row)
-
-
-def owned_job(connection: Connection, job_id: str, fence: int) -> Job:
-    """`locked_job`, when `fence` is that of its running lease; FenceLost otherwise."""
-    job = locked_job(connection, job_id)
-    if job.fence != fence or job.status is not JobStatus.PROCESSING:
-        raise fence_lost(job, fence)
-    return job
 
 
 def fence_lost(job: Job, fence: int) -> FenceLost:
@@ -66,36 +29,95 @@ def fence_lost(job: Job, fence: int) -> FenceLost:
     return FenceLost("the lease of this job is somebody else's, or was given back", detail=detail)
 
 
-def change(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
-    """Write `values` to the locked `job`; the job as it is now."""
-    statement = jobs.update().where(jobs.c.id == job.id, jobs.c.fence == job.fence).values(**values)
-    return job_of(connection.execute(statement.returning(jobs)).one())
+def job_missing(job_id: str) -> JobMissing:
+    """The error of an id that no job has."""
+    return JobMissing("there is no such job", detail={"job_id": job_id[:100]})
 
 
-def note(connection: Connection, db: Database, job_id: str, kind: str, data: dict[str, Any]) -> int:
-    """Write an event of a job whose row is locked; its seq."""
-    values = {"job_id": job_id, "at": db.now(), "kind": kind, "data": data}
-    return int(connection.execute(insert(job_events).values(values).returning(job_events.c.seq)).scalar_one())
+class Rows:
+    """Reads and writes inside a transaction that the caller opened.
 
+    The statements are built once: building one costs SQLAlchemy more than SQLite needs to run it.
+    """
 
-def end(connection: Connection, db: Database, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
-    """End the locked `job` as `status`, with its event and the callback that it owes."""
-    ended = change(
-        connection,
-        job,
-        {**values, "status": status.value, "finished_at": db.now(), "lease_until": None, "lease_owner": None},
-    )
-    note(connection, db, job.id, status.value, {"attempt": job.attempts, "error": ended.error})
-    if ended.callback_url is not None:
-        owed = {
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._insert_job = (
+            db.insert(jobs)
+            .values(run_after=db.now(), created_at=db.now())
+            .on_conflict_do_nothing(index_elements=[jobs.c.org, jobs.c.idem_key])
+            # psycopg counts the rows of such an INSERT as -1: what comes back tells whether there is a row.
+            .returning(jobs.c.run_after, jobs.c.created_at)
+        )
+        self._insert_event = insert(job_events).values(at=db.now()).returning(job_events.c.seq)
+        self._locked = select(jobs).where(jobs.c.id == bindparam("job_id")).with_for_update()
+        self._change = (
+            jobs.update()
+            .where(jobs.c.id == bindparam("job_id"), jobs.c.fence == bindparam("old_fence"))
+            .returning(jobs)
+        )
+
+    def add(self, connection: Connection, new: NewJob, idem_key: str | None, request_hash: str) -> Job | None:
+        """Insert the job; None when the org's key is taken."""
+        row = {name: getattr(new, name) for name in new.__dataclass_fields__} | {
             "id": new_id(),
-            "job_id": job.id,
-            "event": f"job.{status.value}",
-            "url": ended.callback_url,
-            "body": callback_body(ended),
+            "priority": PRIORITIES[new.priority],
+            "idem_key": idem_key,
+            "request_hash": request_hash,
+            "status": JobStatus.QUEUED.value,
+            "fence": 0,
             "attempts": 0,
-            "next_at": db.now(),
-            "created_at": db.now(),
+            "cancel_requested": False,
+            "progress": {},
         }
-        connection.execute(insert(outbox).values(owed))
-    return ended
+        times = connection.execute(self._insert_job, row).one_or_none()
+        if times is None:
+            return None
+        return job_of(dict.fromkeys(jobs.c.keys()) | row | dict(times._mapping))
+
+    def locked(self, connection: Connection, job_id: str) -> Job:
+        """The job, which nobody else can change until the transaction ends; JobMissing.
+
+        Also what keeps a job's events in order: whoever writes one holds this lock, so `seq` grows as commits do.
+        """
+        row: Row[Any] | None = connection.execute(self._locked, {"job_id": job_id}).one_or_none()
+        if row is None:
+            raise job_missing(job_id)
+        return job_of(row._mapping)
+
+    def owned(self, connection: Connection, job_id: str, fence: int) -> Job:
+        """`locked`, when `fence` is that of its running lease; FenceLost otherwise."""
+        job = self.locked(connection, job_id)
+        if job.fence != fence or job.status is not JobStatus.PROCESSING:
+            raise fence_lost(job, fence)
+        return job
+
+    def change(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+        """Write `values` to the locked `job`; the job as it is now."""
+        statement = self._change.values(**values)
+        row = connection.execute(statement, {"job_id": job.id, "old_fence": job.fence}).one()
+        return job_of(row._mapping)
+
+    def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> int:
+        """Write an event of a job whose row is locked; its seq."""
+        values = {"job_id": job_id, "kind": kind, "data": data}
+        return int(connection.execute(self._insert_event, values).scalar_one())
+
+    def end(self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
+        """End the locked `job` as `status`, with its event and the callback that it owes."""
+        over = {"status": status.value, "finished_at": self._db.now(), "lease_until": None, "lease_owner": None}
+        ended = self.change(connection, job, {**values, **over})
+        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": ended.error})
+        if ended.callback_url is not None:
+            owed = {
+                "id": new_id(),
+                "job_id": job.id,
+                "event": f"job.{status.value}",
+                "url": ended.callback_url,
+                "body": callback_body(ended),
+                "attempts": 0,
+                "next_at": self._db.now(),
+                "created_at": self._db.now(),
+            }
+            connection.execute(insert(outbox).values(owed))
+        return ended

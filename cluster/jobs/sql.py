@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import func, or_, select
 
-from cluster.errors import IdempotencyConflict, InvalidCursor, JobMissing
+from cluster.errors import IdempotencyConflict, InvalidCursor
 from cluster.jobs import migrations
 from cluster.jobs.database import Database, open_engine
 from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, Renewed, check_move
 from cluster.jobs.outbox import SqlOutbox
-from cluster.jobs.rows import change, end, fence_lost, job_of, locked_job, new_row, note, owned_job
+from cluster.jobs.rows import Rows, fence_lost, job_missing, job_of
 from cluster.jobs.tables import job_events, jobs
 from cluster.settings import DatabaseSettings
 
@@ -30,42 +30,38 @@ class SqlStore(SqlOutbox):
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
+        self._rows = Rows(db)
 
     def create(self, new: NewJob, idem_key: str | None = None) -> tuple[Job, bool]:
         """See `JobStore.create`."""
         new.check()
+        request_hash = new.request_hash()
         with self._db.write() as connection:
-            row = connection.execute(
-                self._db.insert(jobs)
-                .values(new_row(new, idem_key, self._db.now()))
-                .on_conflict_do_nothing(index_elements=[jobs.c.org, jobs.c.idem_key])
-                .returning(jobs)  # psycopg counts the rows of such an INSERT as -1
-            ).one_or_none()
-            if row is not None:
-                job = job_of(row)
-                note(connection, self._db, job.id, "queued", {"priority": job.priority, "recipe": job.recipe_name})
+            job = self._rows.add(connection, new, idem_key, request_hash)
+            if job is not None:
+                self._rows.note(connection, job.id, "queued", {"priority": job.priority, "recipe": job.recipe_name})
                 return job, True
             row = connection.execute(select(jobs).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)).one()
-        if row.request_hash != new.request_hash():
+        if row.request_hash != request_hash:
             raise IdempotencyConflict(
                 "this idempotency key was used before, for another request", detail={"job_id": row.id}
             )
-        return job_of(row), False
+        return job_of(row._mapping), False
 
     def get(self, job_id: str) -> Job:
         """See `JobStore.get`."""
         with self._db.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None:
-            raise JobMissing("there is no such job", detail={"job_id": job_id[:100]})
-        return job_of(row)
+            raise job_missing(job_id)
+        return job_of(row._mapping)
 
     def latest_for_media(self, org: str, media_id: str) -> Job | None:
         """See `JobStore.latest_for_media`."""
         query = select(jobs).where(jobs.c.org == org, jobs.c.media_id == media_id)
         with self._db.read() as connection:
             row = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
-        return job_of(row) if row is not None else None
+        return job_of(row._mapping) if row is not None else None
 
     def list_jobs(
         self,
@@ -85,7 +81,7 @@ class SqlStore(SqlOutbox):
         if cursor is not None:
             query = query.where(jobs.c.id < _decoded(cursor))
         with self._db.read() as connection:
-            found = [job_of(row) for row in connection.execute(query)]
+            found = [job_of(row._mapping) for row in connection.execute(query)]
         more = len(found) > limit
         return JobPage(tuple(found[:limit]), _encoded(found[limit - 1].id) if more else None)
 
@@ -109,9 +105,9 @@ class SqlStore(SqlOutbox):
         )
         claimed = []
         with self._db.write() as connection:
-            for job in [job_of(row) for row in connection.execute(due)]:
+            for job in [job_of(row._mapping) for row in connection.execute(due)]:
                 if job.cancel_requested:  # its owner died before it could obey
-                    end(connection, self._db, job, JobStatus.CANCELLED, {})
+                    self._rows.end(connection, job, JobStatus.CANCELLED, {})
                     continue
                 lease = {
                     "status": JobStatus.PROCESSING.value,
@@ -122,8 +118,8 @@ class SqlStore(SqlOutbox):
                     "started_at": self._db.now(),
                 }
                 taken_over = job.status is JobStatus.PROCESSING
-                job = change(connection, job, lease)
-                note(connection, self._db, job.id, "started", {"attempt": job.attempts, "taken_over": taken_over})
+                job = self._rows.change(connection, job, lease)
+                self._rows.note(connection, job.id, "started", {"attempt": job.attempts, "taken_over": taken_over})
                 claimed.append(job)
         return claimed
 
@@ -138,18 +134,18 @@ class SqlStore(SqlOutbox):
                 jobs.update().where(*mine).values(values).returning(jobs.c.cancel_requested)
             ).scalar_one_or_none()
             if asked is None:
-                raise fence_lost(locked_job(connection, job_id), fence)
+                raise fence_lost(self._rows.locked(connection, job_id), fence)
         return Renewed(cancel_requested=asked)
 
     def release(self, job_id: str, fence: int, delay_s: float = 0.0) -> None:
         """See `JobStore.release`."""
         with self._db.write() as connection:
-            job = owned_job(connection, job_id, fence)
+            job = self._rows.owned(connection, job_id, fence)
             if job.cancel_requested:
-                end(connection, self._db, job, JobStatus.CANCELLED, {})
+                self._rows.end(connection, job, JobStatus.CANCELLED, {})
                 return
             self._queue(job, connection, delay_s)
-            note(connection, self._db, job_id, "released", {"attempt": job.attempts, "delay_s": delay_s})
+            self._rows.note(connection, job_id, "released", {"attempt": job.attempts, "delay_s": delay_s})
 
     def finish(
         self,
@@ -168,7 +164,7 @@ class SqlStore(SqlOutbox):
             raise ValueError(f"{wanted} is not an end")
         values = {"revision": revision, "manifest_key": manifest_key, "report": report, "error": error}
         with self._db.write() as connection:
-            job = locked_job(connection, job_id)
+            job = self._rows.locked(connection, job_id)
             if job.fence != fence:
                 raise fence_lost(job, fence)
             if job.status is wanted:
@@ -176,19 +172,19 @@ class SqlStore(SqlOutbox):
             if job.status is JobStatus.QUEUED:
                 raise fence_lost(job, fence)
             check_move(job, wanted)
-            return end(connection, self._db, job, wanted, values)
+            return self._rows.end(connection, job, wanted, values)
 
     def request_cancel(self, job_id: str) -> Job:
         """See `JobStore.request_cancel`."""
         with self._db.write() as connection:
-            job = locked_job(connection, job_id)
+            job = self._rows.locked(connection, job_id)
             if job.status is JobStatus.CANCELLED or job.cancel_requested:
                 return job
             check_move(job, JobStatus.CANCELLED)
             if job.status is JobStatus.QUEUED:
-                return end(connection, self._db, job, JobStatus.CANCELLED, {})
-            note(connection, self._db, job_id, "cancel_requested", {})
-            return change(connection, job, {"cancel_requested": True})
+                return self._rows.end(connection, job, JobStatus.CANCELLED, {})
+            self._rows.note(connection, job_id, "cancel_requested", {})
+            return self._rows.change(connection, job, {"cancel_requested": True})
 
     def cancel_wanted(self, job_ids: Iterable[str]) -> set[str]:
         """See `JobStore.cancel_wanted`."""
@@ -200,17 +196,17 @@ class SqlStore(SqlOutbox):
         """See `JobStore.retry`."""
         anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None, "finished_at": None}
         with self._db.write() as connection:
-            job = locked_job(connection, job_id)
+            job = self._rows.locked(connection, job_id)
             check_move(job, JobStatus.QUEUED)
             if job.status is JobStatus.PROCESSING:
                 # Legal for the owner, who gives the lease back; nobody else may take it away.
                 raise fence_lost(job, -1)
-            note(connection, self._db, job_id, "retried", {"was": job.status.value})
+            self._rows.note(connection, job_id, "retried", {"was": job.status.value})
             return self._queue(job, connection, 0.0, anew)
 
     def _queue(self, job: Job, connection: Any, delay_s: float, also: dict[str, Any] | None = None) -> Job:
         waiting = {"status": JobStatus.QUEUED.value, "run_after": self._db.now(delay_s)}
-        return change(connection, job, waiting | {"lease_until": None, "lease_owner": None} | (also or {}))
+        return self._rows.change(connection, job, waiting | {"lease_until": None, "lease_owner": None} | (also or {}))
 
     def events(self, job_id: str, after_seq: int = 0, limit: int = 100) -> list[Event]:
         """See `JobStore.events`."""
@@ -223,10 +219,10 @@ class SqlStore(SqlOutbox):
         """See `JobStore.add_event`."""
         with self._db.write() as connection:
             if fence is None:
-                locked_job(connection, job_id)
+                self._rows.locked(connection, job_id)
             else:
-                owned_job(connection, job_id, fence)
-            return note(connection, self._db, job_id, kind, data)
+                self._rows.owned(connection, job_id, fence)
+            return self._rows.note(connection, job_id, kind, data)
 
     def ping(self) -> None:
         """See `JobStore.ping`."""

@@ -50,13 +50,18 @@ class UtcTime(TypeDecorator[datetime]):
         """`value`, which must know its zone, as the database wants it."""
         if value is None or dialect.name == "postgresql":
             return value
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return utc_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """The stored moment, in UTC."""
         if value is None:
             return None
         return (value if isinstance(value, datetime) else datetime.fromisoformat(value)).astimezone(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """27 characters that sort by time: 2026-11-21T08:25:28.040213Z."""
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 _json = JSON().with_variant(JSONB(), "postgresql")

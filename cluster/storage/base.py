@@ -70,7 +70,7 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """The objects in the folder `prefix` and below, in order of their keys' UTF-8 bytes; "" is everything."""
+        """The objects in the folder `prefix` and below, "" is everything; in no promised order (servers differ)."""
         ...
 
     def delete(self, key: str) -> None:

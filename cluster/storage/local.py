@@ -238,8 +238,7 @@ def fingerprint(found: os.stat_result) -> str:
 
 def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
     try:
-        # A folder sorts as "name/": that is the order of whole keys, and the order S3 lists in.
-        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(f"{e.name}/" if e.is_dir() else e.name))
+        entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
