@@ -1,0 +1,171 @@
+"""What our own media files hold, packet by packet, as a player comes to know them."""
+
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+
+
+@dataclass(slots=True)
+class Part:
+    """One segment; times on the output's clock."""
+
+    start_s: Fraction
+    end_s: Fraction
+    starts_with_key: bool
+
+    @property
+    def duration_s(self) -> Fraction:
+        """How long it plays."""
+        return self.end_s - self.start_s
+
+
+@dataclass(slots=True)
+class Scan:
+    """One track, whole."""
+
+    tick_s: Fraction
+    packets: int = 0
+    start_s: Fraction = Fraction(0)  # of the first frame or sample that is shown
+    end_s: Fraction = Fraction(0)
+    keys_s: list[Fraction] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    streams: int = 1
+    other_start_s: Fraction = Fraction(0)  # of the second track, where there is one; else the same as start_s
+
+
+class Parts(io.RawIOBase):
+    """Files read one after the other as if they were one; a packaged film need not fit into memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__()
+        self._paths = paths
+        self._ends: list[int] = []
+        for path in paths:
+            self._ends.append((self._ends[-1] if self._ends else 0) + path.stat().st_size)
+        self._at = 0
+        self._open: tuple[int, BinaryIO] | None = None
+
+    def which(self, offset: int) -> int:
+        """The number of the file that holds byte `offset`."""
+        return bisect_right(self._ends, offset)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes from the start of the first file."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte of the whole."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._ends[-1]}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, not across the border of two files."""
+        number = self.which(self._at)
+        if number >= len(self._paths):
+            return b""
+        start = self._ends[number - 1] if number else 0
+        if self._open is None or self._open[0] != number:
+            self._drop()
+            self._open = (number, self._paths[number].open("rb"))
+        file = self._open[1]
+        file.seek(self._at - start)
+        data = file.read(size if size >= 0 else -1)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Close whichever file is open."""
+        self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+def scan_segments(paths: Sequence[Path]) -> Scan:
+    """One packaged track: its init segment and all its media segments, in order."""
+    parts = Parts(paths)
+    with parts, av.open(parts, "r", format="mp4") as container:
+        scan = _scan(container, parts)
+    with Parts(paths) as again, av.open(again, "r", format="mp4") as container:
+        scan.start_s = scan.other_start_s = _first_shown_s(container, 0)
+    # What is hidden before the start (an encoder's priming) is in the first segment, but takes none of its time.
+    scan.parts[0].start_s = max(scan.parts[0].start_s, scan.start_s)
+    return scan
+
+
+def scan_file(path: Path) -> Scan:
+    """One of our progressive MP4s; counts are of its first track."""
+    with av.open(str(path)) as container:
+        scan = _scan(container, None)
+        scan.streams = len(container.streams)
+    with av.open(str(path)) as container:
+        scan.start_s = scan.other_start_s = _first_shown_s(container, 0)
+    if scan.streams > 1:
+        with av.open(str(path)) as container:
+            scan.other_start_s = _first_shown_s(container, 1)
+    scan.parts = [Part(scan.start_s, scan.end_s, starts_with_key=True)]
+    return scan
+
+
+def index_comes_first(path: Path) -> bool:
+    """Whether an MP4's moov box lies before its media."""
+    with path.open("rb") as file:
+        while header := file.read(8):
+            size, kind = int.from_bytes(header[:4], "big"), header[4:]
+            if kind in (b"moov", b"mdat"):
+                return kind == b"moov"
+            if size == 1:
+                size = int.from_bytes(file.read(8), "big") - 8
+            file.seek(size - 8, io.SEEK_CUR)
+    return False
+
+
+def _scan(container: InputContainer, parts: Parts | None) -> Scan:
+    stream = container.streams[0]
+    tick_s = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+    scan = Scan(tick_s=tick_s)
+    seen = 0
+    for packet in container.demux(stream):
+        if not packet.size or packet.pts is None:
+            continue
+        scan.packets += 1
+        start_s = packet.pts * tick_s
+        end_s = start_s + (packet.duration or 0) * tick_s
+        scan.end_s = max(scan.end_s, end_s)
+        if packet.is_keyframe and stream.type == "video":
+            scan.keys_s.append(start_s)
+        if parts is None:
+            continue
+        number = parts.which(packet.pos or 0)
+        if number != seen:  # the first packet of a segment
+            seen = number
+            scan.parts.append(Part(start_s, end_s, packet.is_keyframe))
+        scan.parts[-1].start_s = min(scan.parts[-1].start_s, start_s)
+        scan.parts[-1].end_s = max(scan.parts[-1].end_s, end_s)
+    return scan
+
+
+def _first_shown_s(container: InputContainer, index: int) -> Fraction:
+    frame = next(container.decode(container.streams[index]))
+    assert isinstance(frame, av.VideoFrame | av.AudioFrame), "our files hold nothing else"
+    assert frame.pts is not None, "our files have times"
+    return Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator)
