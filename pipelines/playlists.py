@@ -119,8 +119,8 @@ def _per_source(adaptations: list[ET.Element], by_init: dict[str, AudioTrack]) -
             if track.source not in made:
                 made[track.source] = _empty_like(adaptation, track)
             made[track.source].append(representation)
-    order = {track.source: place for place, track in enumerate(by_init.values())}
-    return [made[source] for source in sorted(made, key=lambda source: order[source])]
+    order = list(dict.fromkeys(track.source for track in by_init.values()))
+    return [made[source] for source in sorted(made, key=order.index)]
 
 
 def _empty_like(adaptation: ET.Element, track: AudioTrack) -> ET.Element:
