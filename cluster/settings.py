@@ -74,11 +74,12 @@ class StorageSettings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("storage_uri")
+    @field_validator("storage_uri", "source_prefixes")
     @classmethod
-    def _known_storage(cls, value: str) -> str:
-        if not value.startswith(("file:///", "s3://")):
-            raise ValueError("must begin with file:/// or s3://")
+    def _known_storage(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for uri in (value,) if isinstance(value, str) else value:
+            if not uri.startswith(("file:///", "s3://")):
+                raise ValueError("must begin with file:/// or s3://")
         return value
 
     @field_validator("public_url", "s3_endpoint")

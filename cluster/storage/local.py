@@ -43,8 +43,10 @@ class LocalStorage:
         self._root = root
         self._temp = root / TEMP
         self._base_url = base_url.rstrip("/")
-        with _typed(root):
+        try:
             self._temp.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageRefused(f"the folder {root} cannot be used: {error.strerror}") from error
 
     def put_file(
         self,

@@ -48,8 +48,8 @@ def parse_place(uri: str) -> Place:
     if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in uri):
         raise ForbiddenUri("the URI has a control character or half a character in it")
     if match := _FILE.fullmatch(uri):
+        _refuse_ambiguous(match[1])
         path = os.fsdecode(unquote_to_bytes(match[1]))
-        _refuse_ambiguous(path)
         if "//" in path or any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
             raise ForbiddenUri("the URI's path has an empty part or a control character in it")
         return Place("file", "", path)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -182,7 +183,7 @@ BAD_KEYS = ["", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", ".hidden", "a/.tm
 
 @pytest.mark.parametrize("key", [*BAD_KEYS, "x" * 201, "/".join(["y" * 100] * 10)])
 def test_a_key_that_some_storage_cannot_hold_is_refused_by_all(storage: Storage, tmp_path: Path, key: str) -> None:
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: storage.put_bytes(key, b"x"),
         lambda: storage.get_bytes(key),
         lambda: storage.get_file(key, tmp_path / "out"),

@@ -50,8 +50,8 @@ class Seaweed:
 def running_seaweed(folder: Path) -> Iterator[Seaweed]:
     """The server, its files under `folder`, stopped at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("master.port", "volume.port", "filer.port", "s3.port")
-    names = (*names, *(f"{name}.grpc" for name in names), "admin.port", "admin.port.grpc")
+    servers = ("master", "volume", "filer", "s3", "admin")
+    names = [f"{server}.port{kind}" for server in servers for kind in ("", ".grpc")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [
         *(str(Path(sys.executable).with_name("weed")), f"-logdir={folder}", "mini", f"-dir={folder}"),
