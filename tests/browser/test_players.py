@@ -116,7 +116,7 @@ def site(published: Path, players: Path) -> Iterator[Site]:
     """Serves the package and the players on a free loopback port."""
 
     class Handler(SimpleHTTPRequestHandler):
-        extensions_map = TYPES  # noqa: RUF012 - the base class has it so
+        extensions_map = TYPES
 
         def translate_path(self, path: str) -> str:
             path = path.partition("?")[0]
@@ -126,7 +126,7 @@ def site(published: Path, players: Path) -> Iterator[Site]:
                 return str(players / path.removeprefix("/players/"))
             return str(published / path.lstrip("/"))
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
         def send_error(self, code: int, *args: Any, **kwargs: Any) -> None:
