@@ -1,0 +1,218 @@
+"""The dispatcher against a real store, with a runner whose steps are switches."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.dispatcher import Dispatcher
+from cluster.farm_settings import FarmSettings
+from cluster.job import OnStep
+from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
+from cluster.slots import Slots
+from cluster.work import Step, Work
+from pipelines.errors import CorruptMedia
+
+PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": []}
+PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"renditions": []}}
+
+
+class Switches:
+    """Steps wait until let through; `failing` ones raise."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.failing: dict[str, Exception] = {}
+        self.running: list[str] = []
+        self.ended: list[str] = []
+
+    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+        name = f"{work.media_id}: {step}"
+        self.running.append(name)
+        try:
+            if str(step) in self.failing:
+                raise self.failing[str(step)]
+            if step.kind == "chunk":
+                on_progress({"renditions": {"360p": 3}})
+                await self.gate.wait()
+            return {"inspect": PLANNED, "finish": PUBLISHED}.get(step.kind, {})
+        finally:
+            self.ended.append(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FarmSettings:
+    monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("FARM_LEASE_S", "1.5")
+    return FarmSettings.load()
+
+
+@pytest.fixture
+def store(settings: FarmSettings) -> JobStore:
+    opened = open_store(settings.database)
+    opened.upgrade()
+    return opened
+
+
+def new(media_id: str, **changes: Any) -> NewJob:
+    values: dict[str, Any] = {
+        "org": "acme", "media_id": media_id, "recipe_name": "standard", "recipe": {"name": "standard"},
+        "recipe_digest": "d", "source_uri": "file:///a.mp4", "source_etag": "e", "source_bytes": 5,
+    }  # fmt: skip
+    return NewJob(**(values | changes))
+
+
+@asynccontextmanager
+async def dispatching(
+    store: JobStore, runner: Switches, settings: FarmSettings, slots: int = 4
+) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(store: JobStore, job: Job, status: JobStatus, within_s: float = 8.0) -> Job:
+    async with asyncio.timeout(within_s):
+        while True:
+            found = await asyncio.to_thread(store.get, job.id)
+            if found.status == status:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def running(runner: Switches, name: str) -> None:
+    async with asyncio.timeout(5):
+        while name not in runner.running:
+            await asyncio.sleep(0.01)
+
+
+def test_a_queued_job_is_driven_to_ready_with_what_it_published(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> Job:
+        runner = Switches()
+        runner.gate.set()
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            return await until(store, job, JobStatus.READY)
+
+    job = asyncio.run(scenario())
+    assert (job.manifest_key, job.revision) == (PUBLISHED["manifest_key"], "r")
+    assert job.report is not None
+    assert {"inspect", "encode", "finish"} <= set(job.report["steps_s"])
+
+
+def test_a_job_whose_media_is_bad_fails_with_that_error(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> Job:
+        runner = Switches()
+        runner.failing["inspect"] = CorruptMedia("no frame can be decoded")
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            return await until(store, job, JobStatus.FAILED)
+
+    error = asyncio.run(scenario()).error
+    assert error is not None
+    assert (error["code"], error["message"]) == ("corrupt_media", "no frame can be decoded")
+
+
+def test_a_bug_fails_its_own_job_with_an_id_to_look_up_and_the_next_job_is_done(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    async def scenario() -> tuple[Job, Job]:
+        runner = Switches()
+        runner.gate.set()
+        runner.failing["chunk 1"] = KeyError("oops")
+        bad, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            failed = await until(store, bad, JobStatus.FAILED)
+            runner.failing.clear()
+            good, _ = store.create(new("m2"))
+            return failed, await until(store, good, JobStatus.READY)
+
+    failed, _ = asyncio.run(scenario())
+    assert failed.error is not None
+    assert failed.error["code"] == "internal_error"
+    assert failed.error["detail"]["error_id"] in failed.error["message"]
+
+
+def test_cancelling_ends_running_steps_within_two_seconds(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> tuple[float, list[str]]:
+        runner = Switches()
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "m1: chunk 1")
+            asked = asyncio.get_running_loop().time()
+            store.request_cancel(job.id)
+            await until(store, job, JobStatus.CANCELLED)
+            return asyncio.get_running_loop().time() - asked, runner.ended
+
+    seconds, ended = asyncio.run(scenario())
+    assert seconds < 2.0
+    assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
+
+
+def test_a_slow_job_keeps_its_lease_and_its_progress_is_stored(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> tuple[Job, Job]:
+        runner = Switches()
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "m1: chunk 1")
+            await asyncio.sleep(2.5)  # longer than the lease of 1.5 s
+            during = await asyncio.to_thread(store.get, job.id)
+            runner.gate.set()
+            return during, await until(store, job, JobStatus.READY)
+
+    during, after = asyncio.run(scenario())
+    assert during.progress["renditions"]["360p"]["frames_done"] == 6
+    assert during.fence == after.fence, "nobody had to take it over"
+
+
+def test_a_stopped_dispatcher_gives_its_jobs_back_at_once(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> Job:
+        first, second = Switches(), Switches()
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, first, settings):
+            await running(first, "m1: chunk 0")
+        assert (await asyncio.to_thread(store.get, job.id)).status == JobStatus.QUEUED
+        second.gate.set()
+        async with dispatching(store, second, settings):
+            return await until(store, job, JobStatus.READY, within_s=1.2)
+
+    asyncio.run(scenario())
+
+
+def test_a_dispatcher_that_was_thought_dead_changes_nothing_when_it_comes_back(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    async def scenario() -> Job:
+        job, _ = store.create(new("m1"))
+        (lost,) = store.claim("zombie", 0.05, 1)
+        await asyncio.sleep(0.2)
+        runner = Switches()
+        async with dispatching(store, runner, settings):
+            await running(runner, "m1: chunk 0")
+            zombie = Dispatcher(store, runner, Slots(1), settings, lambda: 1)
+            await zombie._save(lost, {"status": "failed", "error": CorruptMedia("zombie").to_wire()})
+            assert (await asyncio.to_thread(store.get, job.id)).status == JobStatus.PROCESSING
+            runner.gate.set()
+            return await until(store, job, JobStatus.READY)
+
+    assert asyncio.run(scenario()).error is None
+
+
+def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> int:
+        runner = Switches()
+        for number in range(12):
+            store.create(new(f"m{number}"))
+        async with dispatching(store, runner, settings, slots=2):
+            await running(runner, "m0: chunk 0")
+            await asyncio.sleep(0.6)
+            return len([job for job in store.list_jobs(limit=50).jobs if job.status == JobStatus.PROCESSING])
+
+    assert asyncio.run(scenario()) <= 4
