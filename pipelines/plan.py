@@ -54,6 +54,8 @@ class SourceStage:
     mirrored: bool
     tone_map: bool
     matrix: str  # the matrix the source pixels are really in; overrides a tag that cannot be true
+    width: int  # of the stored picture after a tone map, which also scales to what the largest rendition needs;
+    height: int  # otherwise as the source has it
 
 
 @dataclass(frozen=True, slots=True)

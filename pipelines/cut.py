@@ -1,0 +1,94 @@
+"""Where a video is cut into chunks: on the output's GOP grid, as near behind source key frames as that allows."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pipelines.plan import ChunkPlan, FrameIndex, FrameRow
+
+MIN_S, MAX_S = 6.0, 60.0  # below, start-up and frames decoded in vain weigh; above, a lost worker loses too much
+# A tone map builds a table for about 5 s of CPU time in every chunk: at 30 s and more that is a few percent.
+MIN_MAPPED_S = 30.0
+BACK = (8, 4, 2, 1, 0)  # places to start decoding at, in key frames before the nearest one, the farthest first
+# One frame decoded in vain costs about an eighth of one that is encoded; cutting may waste a tenth of a job's work.
+WASTE = 0.8  # frames decoded in vain per frame of the video
+NEIGHBOURS = 1  # frames that the deinterlacer looks at on either side
+
+
+def cut(
+    index: FrameIndex,
+    rows: Sequence[FrameRow],
+    *,
+    fps: float,
+    gop_frames: int,
+    target_chunks: int,
+    tone_map: bool,
+    deinterlace: bool,
+) -> tuple[ChunkPlan, ...]:
+    """The chunks of a video, about `target_chunks` of them; one when the source cannot be entered in the middle."""
+    grid = _Grid(index, rows, gop_frames)
+    bounds = [0, len(rows)]
+    if index.chunkable:
+        shortest = MIN_MAPPED_S if tone_map else MIN_S
+        length_s = len(rows) / fps
+        wanted = min(max(target_chunks, -int(-length_s // MAX_S)), int(length_s // shortest), grid.places)
+        while wanted > 1:
+            tried = grid.bounds(wanted)
+            if grid.waste(tried) <= WASTE * len(index.pts):
+                bounds = tried
+                break
+            wanted = wanted * 3 // 4
+    neighbours = NEIGHBOURS if deinterlace else 0
+    return tuple(
+        _chunk(index, rows, number, start, end, neighbours) for number, (start, end) in enumerate(pairwise(bounds))
+    )
+
+
+class _Grid:
+    """What it costs to begin a chunk at each place of the output's GOP grid."""
+
+    def __init__(self, index: FrameIndex, rows: Sequence[FrameRow], gop_frames: int) -> None:
+        self._index, self._rows, self._gop = index, rows, gop_frames
+        self.places = -(-len(rows) // gop_frames)
+
+    def bounds(self, count: int) -> list[int]:
+        """Cuts into about `count` chunks of about equal length, each nudged to where least is decoded in vain."""
+        step = self.places / count
+        reach = int(step / 4)  # so that no chunk is more than half longer than another
+        chosen = [0]
+        for number in range(1, count):
+            ideal = round(number * step)
+            near = range(max(ideal - reach, 1), min(ideal + reach, self.places - 1) + 1)
+            best = min(near, key=lambda place: (self._in_vain(place * self._gop), abs(place - ideal)), default=ideal)
+            if chosen[-1] < best * self._gop < len(self._rows):
+                chosen.append(best * self._gop)
+        return [*chosen, len(self._rows)]
+
+    def waste(self, bounds: Sequence[int]) -> int:
+        """Source frames that are decoded in vain with these bounds."""
+        return sum(self._in_vain(start) for start in bounds[1:-1])
+
+    def _in_vain(self, start: int) -> int:
+        index = self._index
+        source = self._rows[start].source
+        key = index.keys[max(0, bisect_right(index.keys, source) - 1)]
+        return max(0, bisect_left(index.pts, source) - bisect_left(index.pts, key))
+
+
+def _chunk(
+    index: FrameIndex, rows: Sequence[FrameRow], number: int, start: int, end: int, neighbours: int
+) -> ChunkPlan:
+    first, last = rows[start].source, rows[end - 1].source
+    names: Sequence[int] = index.pts if index.matching == "pts" else range(len(index.pts))
+    at, stop = bisect_left(names, first), bisect_left(names, last) + 1
+    lead = tuple(names[max(0, at - neighbours) : at])
+    nearest = bisect_right(index.keys, lead[0] if lead else first) - 1
+    places = sorted({nearest - back for back in BACK if nearest - back >= 0}) if start else []
+    return ChunkPlan(
+        number=number,
+        start_frame=start,
+        end_frame=end,
+        seek_pts=tuple(index.keys[place] for place in places),
+        lead=lead,
+        tail=tuple(names[stop : stop + neighbours]),
+    )

@@ -1,0 +1,230 @@
+"""The authoritative list of a video's frames, from one pass over its packets.
+
+Demuxing tells every frame's time without decoding it, but only the decoder knows which packets give a frame. So the
+head is really decoded and compared; where the two disagree in a way that the head cannot settle (field pictures in
+packets of their own, times that are missing or wrong), the whole video is decoded once for its list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
+
+from pipelines.decode import Decoder
+from pipelines.errors import CorruptMedia, NoDecodableStream, TruncatedMedia
+from pipelines.facts import VideoFacts
+from pipelines.limits import Limits
+from pipelines.opening import demux_source, open_source
+from pipelines.plan import FrameIndex
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+
+HEAD_FRAMES = 24  # decoded and compared: longer than any reorder delay, and half a second of work at most in 2160p
+MAX_REORDER = 64  # frames; codecs allow 16 references and 32-frame pyramids, further apart is another timeline
+LOST_SHARE, LOST_S = 0.02, 2.0  # a file whose tracks end this much before its stated duration was cut
+
+
+@dataclass(slots=True)
+class Packets:
+    """What demuxing told: one entry per packet that should give a frame, in file order."""
+
+    pts: list[int | None] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    count: int = 0  # of all packets with data, also those that give no frame
+    end_s: float = 0.0  # where the last packet of any demuxed stream ends
+
+
+def build_index(path: str, video: VideoFacts, limits: Limits) -> FrameIndex:
+    """The frames of the shown video stream of the container at `path`.
+
+    Raises TruncatedMedia, CorruptMedia, NoDecodableStream or LimitExceeded.
+    """
+    found = _demux(path, video, limits)
+    times = sorted({pts for pts in found.pts if pts is not None})
+    head = _head(path, video)
+    if not head:
+        raise NoDecodableStream("the video stream does not give a single picture")
+    _check_span(times, video, limits)
+    why_decode = _doubt(found, times, head, video)
+    if why_decode is None:
+        first = head[0]
+        assert first is not None
+        pts = tuple(value for value in times if value >= first)
+        return _index(video, pts, found)
+    with Decoder(path, video, threads=2) as decoder:
+        shown = [frame.pts for frame in decoder.all()]
+    limits.check("max_frames", len(shown), f"the video has {len(shown):,} frames")
+    if _rising(shown):
+        return _index(video, tuple(value for value in shown if value is not None), found)
+    return _by_order(video, shown, why_decode)
+
+
+def _demux(path: str, video: VideoFacts, limits: Limits) -> Packets:
+    found = Packets()
+    with open_source(path, video=video.stream_index) as container:
+        stream = container.streams[video.stream_index]
+        _check_index_in_file(container, video)
+        # Matroska states its duration: with every stream's end at hand, a cut file shows.
+        every = container.format.name.startswith("matroska")
+        for packet in demux_source(container, None if every else stream):
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                found.end_s = max(found.end_s, end)
+            if packet.stream_index == video.stream_index and packet.size:
+                _note(found, packet, video)
+                limits.check("max_frames", found.count, f"the video has {found.count:,} frames or more")
+        _check_complete(container, video, found)
+    return found
+
+
+def _note(found: Packets, packet: "Packet[Any]", video: VideoFacts) -> None:
+    found.count += 1
+    if packet.is_keyframe and packet.pts is not None:
+        found.keys.append(packet.pts)
+    if not packet.is_discard and not _hidden(packet, video.codec):
+        found.pts.append(packet.pts)
+        found.durations.append(packet.duration or 0)
+
+
+def _hidden(packet: "Packet[Any]", codec: str) -> bool:
+    """True for VP8 and VP9 frames that are only referred to, when they lie in a packet of their own."""
+    if codec not in ("vp8", "vp9"):
+        return False
+    data = memoryview(packet)
+    if codec == "vp8":
+        return not data[0] & 0x10  # show_frame, RFC 6386 §9.1
+    if data[-1] & 0xE0 == 0xC0:  # a superframe ends with its index and shows its last frame (VP9 annex B)
+        return False
+    bits = data[0] << 8 | (data[1] if len(data) > 1 else 0)
+    position = 4  # frame_marker (2 bits), profile_low_bit, profile_high_bit (VP9 §6.2)
+    if bits >> 12 & 3 == 3:
+        position += 1  # reserved_zero of profile 3
+    show_existing, show = bits >> (15 - position) & 1, bits >> (13 - position) & 1
+    return not show_existing and not show
+
+
+def _check_index_in_file(container: "InputContainer", video: VideoFacts) -> None:
+    """Refuse at once an MP4 whose sample table points past the end of the file: an interrupted upload."""
+    size = container.size
+    if "mp4" not in container.format.name or size is None:
+        return
+    entries = container.streams[video.stream_index].index_entries
+    count = len(entries)
+    beyond = sum(1 for entry in entries if entry.pos + entry.size > size)
+    if beyond and count and entries[-1].pos + entries[-1].size > size:
+        raise TruncatedMedia(
+            f"the file ends before its video does: {beyond} of {count} frames are missing",
+            detail={"frames_stated": count, "frames_missing": beyond},
+        )
+
+
+def _check_complete(container: "InputContainer", video: VideoFacts, found: Packets) -> None:
+    name = container.format.name
+    stream = container.streams[video.stream_index]
+    stated = len(stream.index_entries) if "mp4" in name else stream.frames if name == "avi" else 0
+    if found.count == 0 and stated == 0:
+        raise NoDecodableStream("the video stream is empty")
+    if found.count < stated * (1 - LOST_SHARE) - 2:
+        raise CorruptMedia(
+            f"only {found.count} of the {stated} frames that the file lists can be read",
+            detail={"frames_stated": stated, "frames_read": found.count},
+        )
+    duration_s = (container.duration or 0) / 1_000_000
+    if name.startswith("matroska") and duration_s - found.end_s > max(LOST_S, duration_s * LOST_SHARE):
+        raise TruncatedMedia(
+            f"the file ends at {found.end_s:.1f} s of its stated {duration_s:.1f} s",
+            detail={"stated_s": duration_s, "end_s": found.end_s},
+        )
+
+
+def _check_span(times: Sequence[int], video: VideoFacts, limits: Limits) -> None:
+    """Two frames a day apart are a day of output, whatever the header says."""
+    if times:
+        span_s = float((times[-1] - times[0]) * video.time_base)
+        limits.check("max_duration_s", span_s, f"the video's frames span {span_s:,.0f} s")
+
+
+def _head(path: str, video: VideoFacts) -> list[int | None]:
+    """The times of the first frames that a decoder really gives from the top."""
+    head: list[int | None] = []
+    with Decoder(path, video, threads=1) as decoder:
+        for frame in decoder.all():
+            head.append(frame.pts)
+            if len(head) == HEAD_FRAMES:
+                break
+    return head
+
+
+def _doubt(found: Packets, times: Sequence[int], head: Sequence[int | None], video: VideoFacts) -> str | None:
+    """Why the packets' times cannot be the list of frames, or None when they can."""
+    if None in found.pts or None in head:
+        return "its frames carry no times"
+    if len(times) < len(found.pts):
+        return "several of its frames carry the same time"
+    place = {value: number for number, value in enumerate(times)}
+    if any(abs(place[value] - number) > MAX_REORDER for number, value in enumerate(found.pts) if value is not None):
+        return "its times jump back"
+    shown = [value for value in head if value is not None]
+    if not _rising(head):
+        return "its frames carry wrong times"
+    if shown != [value for value in times if shown[0] <= value <= shown[-1]]:
+        return "its packets are not its frames"
+    gaps = [b - a for a, b in pairwise(times)]
+    if video.field_order != "progressive" and gaps and min(gaps) < 0.75 * median_low(gaps):
+        return "some of its packets hold single fields"  # picture-adaptive interlace may start after the head
+    return None
+
+
+def _rising(values: Sequence[int | None]) -> bool:
+    return None not in values and all(a < b for a, b in pairwise(values))  # type: ignore[operator]
+
+
+def _index(video: VideoFacts, pts: tuple[int, ...], found: Packets) -> FrameIndex:
+    keys = tuple(sorted({key for key in found.keys if key <= pts[-1]}))
+    why_not = None if keys else "no frame is marked as a place where decoding can start"
+    return FrameIndex(
+        stream_index=video.stream_index,
+        time_base=video.time_base,
+        pts=pts,
+        keys=keys,
+        matching="pts",
+        chunkable=why_not is None,
+        why_not_chunkable=why_not,
+        last_duration=_last_duration(video, pts, found),
+    )
+
+
+def _last_duration(video: VideoFacts, pts: Sequence[int], found: Packets) -> int:
+    """How long the last frame is shown, in ticks; a claim shorter than the usual gap is not believed."""
+    claims = [d for time, d in zip(found.pts, found.durations, strict=True) if time == pts[-1]]
+    claim = claims[0] if claims else 0
+    if len(pts) == 1:
+        usual = round(1 / (video.frame_rate * video.time_base))
+        return max(1, claim or usual)
+    usual = median_low([b - a for a, b in pairwise(pts)])
+    return max(1, claim if claim >= 0.75 * usual else usual)
+
+
+def _by_order(video: VideoFacts, shown: Sequence[int | None], why: str) -> FrameIndex:
+    """An index that counts frames, with times made up from the frame rate."""
+    start = round(video.start_s / video.time_base)
+    step = 1 / (video.frame_rate * video.time_base)
+    pts = tuple(start + round(number * step) for number in range(len(shown)))
+    index = FrameIndex(
+        stream_index=video.stream_index,
+        time_base=video.time_base,
+        pts=pts,
+        keys=(),
+        matching="ordinal",
+        chunkable=False,
+        why_not_chunkable=why,
+        last_duration=max(1, round(step)),
+    )
+    if all(a < b for a, b in pairwise(pts)):
+        return index
+    # The container's clock is coarser than the frames: count in frames instead.
+    return replace(index, time_base=1 / video.frame_rate, pts=tuple(range(len(shown))), last_duration=1)

@@ -1,0 +1,205 @@
+"""Chunks become one rendition: packets are copied, times are made anew, and the result is proven."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import ProofFailed
+from pipelines.frames import unpack_rows
+from pipelines.plan import RenditionPlan, VideoPlan
+from pipelines.proof import decode_times, keys_on_grid, parameter_sets, peak_bitrate, vbv_replay
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+
+VBV_START = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRendition:
+    """The chunks of one rendition, in order, and where the joined MP4 goes."""
+
+    plan: RenditionPlan
+    chunk_paths: tuple[str, ...]
+    out_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """All renditions of one video."""
+
+    renditions: tuple[JoinRendition, ...]
+    video: VideoPlan
+    frames_path: str  # the frame map: frames.i64
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionProof:
+    """What was found in one joined rendition."""
+
+    name: str
+    frames: int
+    expected_frames: int
+    pts_equal: bool  # to the frame map's, every one
+    parameter_sets: int  # different ones among the chunks
+    keyframes_on_grid: bool
+    vbv_underflows: int  # 0 without a bitrate cap
+    worst_vbv_bits: int  # missing at the worst underflow
+    duration_s: float
+    bytes: int
+    mean_bitrate_bps: int
+    peak_1s_bitrate_bps: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JoinResult:
+    """The proofs, in the order of the request."""
+
+    renditions: tuple[RenditionProof, ...]
+
+
+@dataclass(slots=True)
+class _Coded:
+    """The packets of all chunks in coded order, with global times in the plan's time base."""
+
+    pts: list[int] = field(default_factory=list)
+    bits: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    parameter_sets: set[tuple[bytes, ...]] = field(default_factory=set)
+
+
+def join(request: JoinRequest, report: Callable[[dict[str, Any]], None]) -> JoinResult:
+    """Join every rendition; raises ProofFailed, naming the rendition and what differs, unless all are proven."""
+    pts = [row.pts for row in unpack_rows(Path(request.frames_path).read_bytes())]
+    proofs = []
+    for rendition in request.renditions:
+        proofs.append(_join_one(rendition, request.video, pts))
+        report({"joined": len(proofs), "of": len(request.renditions)})
+    return JoinResult(tuple(proofs))
+
+
+def _join_one(rendition: JoinRendition, video: VideoPlan, pts: Sequence[int]) -> RenditionProof:
+    name = rendition.plan.name
+    coded = _read(rendition, pts, video.time_base)
+    _require(name, _frame_faults(coded, pts, video))
+    dts = decode_times(pts, coded.pts)
+    length = round(video.duration_s / video.time_base)
+    _write(rendition, video, coded, dts, length)
+    proof = _proof(rendition, video, coded, dts)
+    faults = [f"{proof.vbv_underflows} buffer underflows"] if proof.vbv_underflows else []
+    if abs(proof.duration_s - video.duration_s) > 1 / video.frame_rate:
+        faults.append(f"{proof.duration_s:.3f} s instead of {video.duration_s:.3f} s")
+    _require(name, faults)
+    return proof
+
+
+def _read(rendition: JoinRendition, pts: Sequence[int], time_base: Fraction) -> _Coded:
+    """What the chunks hold; a chunk starts at the frame after the last of those before it."""
+    coded = _Coded()
+    for path in rendition.chunk_paths:
+        start = pts[min(len(coded.pts), len(pts) - 1)]
+        with _opened(path) as chunk:
+            stream = chunk.streams.video[0]
+            coded.parameter_sets.add(parameter_sets(rendition.plan.codec, stream.codec_context.extradata or b""))
+            scale = Fraction(stream.time_base.numerator, stream.time_base.denominator) / time_base
+            for packet in _packets(chunk):
+                at = (packet.pts or 0) * scale
+                if at.denominator != 1:
+                    _require(rendition.plan.name, [f"a frame of a chunk is at {float(at):.3f} ticks"])
+                coded.pts.append(start + int(at))
+                coded.bits.append(packet.size * 8)
+                if packet.is_keyframe:
+                    coded.keys.append(start + int(at))
+    return coded
+
+
+def _frame_faults(coded: _Coded, pts: Sequence[int], video: VideoPlan) -> list[str]:
+    faults = []
+    if len(coded.pts) != video.frame_count or len(pts) != video.frame_count:
+        faults.append(f"{len(coded.pts)} frames instead of {video.frame_count}")
+    elif sorted(coded.pts) != list(pts):
+        faults.append("frames at other times")
+    elif not keys_on_grid(sorted(coded.keys), pts, video.gop_frames):
+        faults.append(f"key frames elsewhere than on every {video.gop_frames}th frame")
+    if len(coded.parameter_sets) != 1:
+        faults.append(f"{len(coded.parameter_sets)} different parameter sets")
+    return faults
+
+
+def _require(name: str, faults: list[str]) -> None:
+    if faults:
+        raise ProofFailed(
+            f"rendition {name} is not what was planned: {', '.join(faults)}",
+            detail={"rendition": name, "faults": faults},
+        )
+
+
+def _opened(path: str) -> "InputContainer":
+    import av
+
+    return av.open(path, "r", format="mp4")
+
+
+def _packets(chunk: "InputContainer") -> "Iterator[Packet[Any]]":
+    return (packet for packet in chunk.demux(chunk.streams.video[0]) if packet.size)
+
+
+def _write(rendition: JoinRendition, video: VideoPlan, coded: _Coded, dts: Sequence[int], length: int) -> None:
+    """Copy all packets with their new times; `length` is the whole video's, in ticks."""
+    import av
+
+    ends = [*dts[1:], dts[0] + length]  # of every packet's duration: together they are as long as the video
+    number = 0
+    # bitexact: no writer's name and no date, so that equal input gives equal bytes
+    with av.open(rendition.out_path, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
+        stream: Any = None
+        for path in rendition.chunk_paths:
+            with _opened(path) as chunk:
+                stream = stream or _add_stream(out, chunk, rendition.plan, video)
+                for packet in _packets(chunk):
+                    packet.stream = stream
+                    packet.time_base = video.time_base
+                    packet.pts, packet.dts = coded.pts[number], dts[number]
+                    packet.duration = max(1, ends[number] - dts[number])
+                    out.mux(packet)
+                    number += 1
+
+
+def _add_stream(out: "OutputContainer", chunk: "InputContainer", plan: RenditionPlan, video: VideoPlan) -> Any:
+    # opaque: AV1 has a decoder and an encoder of different names, so its context is copied as it stands.
+    stream = out.add_stream_from_template(chunk.streams.video[0], opaque=plan.codec == "av1")
+    stream.time_base = video.time_base
+    if plan.codec == "hevc":
+        stream.codec_context.codec_tag = "hvc1"  # lost in the copy; Apple's players ask for it
+    return stream
+
+
+def _proof(rendition: JoinRendition, video: VideoPlan, coded: _Coded, dts: Sequence[int]) -> RenditionProof:
+    plan, tick_s = rendition.plan, float(video.time_base)
+    underflows, worst = 0, 0
+    if plan.max_bitrate_bps and plan.buffer_bits:
+        due = [value * tick_s for value in dts]
+        underflows, worst = vbv_replay(coded.bits, due, plan.max_bitrate_bps, plan.buffer_bits, start=VBV_START)
+    shown = sorted(zip(coded.pts, coded.bits, strict=True))
+    with _opened(rendition.out_path) as joined:
+        stream = joined.streams.video[0]
+        duration_s = float((stream.duration or 0) * stream.time_base)
+    return RenditionProof(
+        name=plan.name,
+        frames=len(coded.pts),
+        expected_frames=video.frame_count,
+        pts_equal=True,
+        parameter_sets=len(coded.parameter_sets),
+        keyframes_on_grid=True,
+        vbv_underflows=underflows,
+        worst_vbv_bits=worst,
+        duration_s=duration_s,
+        bytes=Path(rendition.out_path).stat().st_size,
+        mean_bitrate_bps=round(sum(coded.bits) / video.duration_s),
+        peak_1s_bitrate_bps=peak_bitrate([bits for _, bits in shown], [at * tick_s for at, _ in shown]),
+        ok=not underflows,
+    )

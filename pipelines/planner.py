@@ -1,0 +1,185 @@
+"""The plan of a job, from facts alone: nothing is opened and nothing is decoded here."""
+
+import re
+from fractions import Fraction
+
+from ladders.model import AudioPart, Recipe, SelectedRung, SourceShape, VideoPart
+from ladders.select import output_frame_rate, select_rungs
+from pipelines.color import hdr_tags, needs_mapping, sdr_tags, true_tags
+from pipelines.cut import cut
+from pipelines.encoders import rendition_plan
+from pipelines.errors import NoDecodableStream
+from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
+from pipelines.frames import constant_rows, source_rate, source_rows
+from pipelines.plan import (
+    AudioTrackPlan,
+    ColorTags,
+    FrameIndex,
+    FrameRow,
+    Plan,
+    RenditionPlan,
+    SourceStage,
+    VideoPlan,
+)
+
+
+def make_plan(
+    info: MediaInfo, index: FrameIndex | None, recipe: Recipe, *, target_chunks: int
+) -> tuple[Plan, list[FrameRow]]:
+    """The plan of a job and its frame map (empty without video); `index` is None exactly when video is not wanted.
+
+    Raises NoDecodableStream when the source has nothing that the recipe makes something of, LimitExceeded when the
+    frame map would be too long.
+    """
+    video: VideoPlan | None = None
+    rows: list[FrameRow] = []
+    start_s = Fraction(0)
+    if recipe.video is not None and info.video is not None and index is not None:
+        video, rows = _video(info.video, index, recipe, target_chunks)
+        start_s = index.pts[0] * index.time_base
+    audio = _audio(info.audio, recipe.audio) if recipe.audio is not None else ()
+    if video is None and audio:
+        start_s = Fraction(min(track.start_s for track in info.audio)).limit_denominator(1_000_000)
+    if video is None and not audio:
+        raise NoDecodableStream(f"the source has nothing that the recipe {recipe.name} makes something of")
+    plan = Plan(
+        info=info,
+        video=video,
+        audio=audio,
+        start_s=start_s,
+        duration_s=video.duration_s if video else _audio_length(info, start_s),
+        hls=recipe.packaging.hls,
+        dash=recipe.packaging.dash,
+        segment_seconds=recipe.packaging.segment_seconds,
+        poster=recipe.stills.poster and video is not None,
+        sprites=recipe.stills.sprites and video is not None,
+        vmaf=recipe.vmaf if video else "off",
+    )
+    return plan, rows
+
+
+def _video(
+    source: VideoFacts, index: FrameIndex, recipe: Recipe, target_chunks: int
+) -> tuple[VideoPlan, list[FrameRow]]:
+    wanted = recipe.video
+    assert wanted is not None
+    rate = source_rate(index, source.frame_rate)
+    fps = output_frame_rate(rate.fps, wanted.max_frame_rate)
+    if wanted.timing == "constant":
+        rows = constant_rows(index, rate, fps)
+        time_base, duration_s = 1 / fps, float(len(rows) / fps)
+    else:
+        fps, rows, time_base = rate.fps, source_rows(index), index.time_base
+        duration_s = float((rows[-1].pts + index.last_duration) * time_base)
+    gop_frames = max(1, round(wanted.gop_seconds * fps))
+    renditions = _renditions(source, recipe, fps, gop_frames)
+    stage = _stage(source, wanted, renditions)
+    chunks = cut(
+        index,
+        rows,
+        fps=len(rows) / duration_s,
+        gop_frames=gop_frames,
+        target_chunks=target_chunks,
+        tone_map=stage.tone_map,
+        deinterlace=stage.deinterlace,
+    )
+    plan = VideoPlan(
+        source=source,
+        stage=stage,
+        matching=index.matching,
+        frame_rate=fps,
+        time_base=time_base,
+        frame_count=len(rows),
+        duration_s=duration_s,
+        gop_frames=gop_frames,
+        renditions=renditions,
+        chunks=chunks,
+        why_not_chunkable=index.why_not_chunkable,
+    )
+    return plan, rows
+
+
+def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop_frames: int) -> tuple[RenditionPlan, ...]:
+    wanted = recipe.video
+    assert wanted is not None
+    width, height = source.display_size
+    hdr = source.dynamic_range != "sdr"
+    shape = SourceShape(width=width, height=height, frame_rate=fps, hdr=hdr)
+    rungs = select_rungs(wanted, shape)
+    keep_hdr = hdr and wanted.dynamic_range == "source"
+    files = _mp4_rungs(rungs, recipe.packaging.mp4)
+    return tuple(
+        rendition_plan(
+            rung,
+            wanted.codec,
+            frame_rate=fps,
+            gop_frames=gop_frames,
+            color=_out_tags(source, wanted),
+            hdr=keep_hdr,
+            mp4=rung.name in files,
+            mastering_display=source.mastering_display if keep_hdr else None,
+            content_light=source.content_light if keep_hdr else None,
+        )
+        for rung in rungs
+    )
+
+
+def _out_tags(source: VideoFacts, wanted: VideoPart) -> ColorTags:
+    keep_hdr = source.dynamic_range != "sdr" and wanted.dynamic_range == "source"
+    return hdr_tags(true_tags(source)) if keep_hdr else sdr_tags(true_tags(source))
+
+
+def _mp4_rungs(rungs: tuple[SelectedRung, ...], asked: tuple[str, ...]) -> set[str]:
+    """The rungs that are published as a file: those asked for, or the best one in place of one that is too large."""
+    have = {rung.name for rung in rungs}
+    best = max(rungs, key=lambda rung: rung.width * rung.height).name
+    return {name if name in have else best for name in asked}
+
+
+def _stage(source: VideoFacts, wanted: VideoPart, renditions: tuple[RenditionPlan, ...]) -> SourceStage:
+    tags = true_tags(source)
+    keep_hdr = source.dynamic_range != "sdr" and wanted.dynamic_range == "source"
+    tone_map = needs_mapping(tags) and not keep_hdr
+    width, height = source.width, source.height
+    if tone_map:
+        # Mapping costs by the pixel, so it is done at the size of the largest rendition, before the turn.
+        width, height = max(((r.width, r.height) for r in renditions), key=lambda size: size[0] * size[1])
+        if source.rotation_deg in (90, 270):
+            width, height = height, width
+    return SourceStage(
+        deinterlace=source.field_order != "progressive",
+        rotation_deg=source.rotation_deg,
+        mirrored=source.mirrored,
+        tone_map=tone_map,
+        matrix=tags.space,
+        width=width,
+        height=height,
+    )
+
+
+def _audio(tracks: tuple[AudioFacts, ...], wanted: AudioPart) -> tuple[AudioTrackPlan, ...]:
+    """Every source track in every rendition; names are unique and safe in paths and playlists."""
+    plans: list[AudioTrackPlan] = []
+    for number, track in enumerate(tracks):
+        language = re.sub(r"[^a-z0-9]", "", track.language.lower()) or "und"
+        twins = sum(1 for other in tracks[:number] if other.language == track.language)
+        label = f"{language}{twins + 1}" if twins else language
+        plans += [
+            AudioTrackPlan(
+                name=f"{label}-{rendition.name}",
+                stream_index=track.stream_index,
+                language=track.language,
+                title=track.title,
+                default=track.default,
+                bitrate_bps=rendition.bitrate_bps,
+                channels=rendition.channels,
+                sample_rate_hz=rendition.sample_rate_hz,
+            )
+            for rendition in wanted.renditions
+        ]
+    return tuple(plans)
+
+
+def _audio_length(info: MediaInfo, start_s: Fraction) -> float:
+    ends = [track.start_s + track.duration_s for track in info.audio if track.duration_s]
+    return max(ends) - float(start_s) if ends else info.duration_s
