@@ -65,8 +65,8 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         tree = folder / "publish"
         tree.mkdir()
         with ThreadPoolExecutor(2) as pool:
-            packaging = pool.submit(_package, plan, joined, audio_paths, tree, tools, watch)
-            stills = pool.submit(_stills, plan, joined, tree, tools, watch)
+            packaging = pool.submit(_package, plan, folder, audio_paths, tree, tools, watch)
+            stills = pool.submit(_stills, plan, folder, tree, tools, watch)
             stages.add("package", packaging.result().usage)
             if (cut := stills.result()) is not None:
                 stages.add("stills", cut.usage)
@@ -109,24 +109,29 @@ def _join(plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages, 
     video = plan.video
     if video is None:
         return None
-    keys = [where.chunk(cut.number, r.name) for r in video.renditions for cut in video.chunks]
-    paths = dict(zip(keys, _fetch([*keys, where.frames], folder / "chunks", tools.scratch), strict=False))
+    keys = [where.chunk(cut.number, r.name) for r in video.renditions for cut in video.chunks] + [where.frames]
+    paths = dict(zip(keys, _fetch(keys, folder / "chunks", tools.scratch), strict=True))
     asked = JoinRequest(
         renditions=tuple(
             JoinRendition(
                 plan=r,
                 chunk_paths=tuple(str(paths[where.chunk(cut.number, r.name)]) for cut in video.chunks),
-                out_path=str(folder / f"{r.name}.mp4"),
+                out_path=str(_joined(folder, r.name)),
             )
             for r in video.renditions
         ),
         video=replace(video, chunks=()),
-        frames_path=str(_fetch([where.frames], folder / "chunks", tools.scratch)[0]),
+        frames_path=str(paths[where.frames]),
     )
     limits = tools.process_limits("join", frames=video.frame_count * len(video.renditions))
     answer = run_media("join", asked, JoinResult, limits, watch)
     stages.add("join", answer.usage)
     return answer.result
+
+
+def _joined(folder: Path, rendition: str) -> Path:
+    """Where the join writes a rendition, and the packager and the stills find it."""
+    return folder / f"{rendition}.mp4"
 
 
 def _audio(
@@ -158,11 +163,11 @@ def _fetch(keys: list[str], folder: Path, storage: Storage) -> list[Path]:
 
 
 def _package(
-    plan: Plan, joined: JoinResult | None, audio: dict[str, Path], tree: Path, tools: Tools, watch: Watch
+    plan: Plan, folder: Path, audio: dict[str, Path], tree: Path, tools: Tools, watch: Watch
 ) -> Answer[PackageResult]:
     video = plan.video
     asked = PackageRequest(
-        renditions=_package_renditions(video, joined),
+        renditions=_package_renditions(video, folder),
         audio=tuple(
             PackageAudio(
                 name=track.name,
@@ -170,6 +175,8 @@ def _package(
                 language=track.language,
                 title=track.title,
                 default=track.default,
+                stream_index=track.stream_index,
+                bitrate_bps=track.bitrate_bps,
             )
             for track in plan.audio
         ),
@@ -184,14 +191,13 @@ def _package(
     return run_media("package", asked, PackageResult, limits, watch.silently())
 
 
-def _package_renditions(video: VideoPlan | None, joined: JoinResult | None) -> tuple[PackageRendition, ...]:
-    if video is None or joined is None:
+def _package_renditions(video: VideoPlan | None, folder: Path) -> tuple[PackageRendition, ...]:
+    if video is None:
         return ()
-    path = {proof.name: proof.path for proof in joined.renditions}
     return tuple(
         PackageRendition(
             name=r.name,
-            path=path[r.name],
+            path=str(_joined(folder, r.name)),
             codec=r.codec,
             width=r.width,
             height=r.height,
@@ -202,16 +208,13 @@ def _package_renditions(video: VideoPlan | None, joined: JoinResult | None) -> t
     )
 
 
-def _stills(
-    plan: Plan, joined: JoinResult | None, tree: Path, tools: Tools, watch: Watch
-) -> Answer[StillsResult] | None:
+def _stills(plan: Plan, folder: Path, tree: Path, tools: Tools, watch: Watch) -> Answer[StillsResult] | None:
     video = plan.video
-    if video is None or joined is None or not (plan.poster or plan.sprites):
+    if video is None or not (plan.poster or plan.sprites):
         return None
-    path = {proof.name: proof.path for proof in joined.renditions}
     asked = StillsRequest(
-        poster_path=path[video.renditions[-1].name] if plan.poster else None,
-        sprites_path=path[video.renditions[0].name] if plan.sprites else None,
+        poster_path=str(_joined(folder, video.renditions[-1].name)) if plan.poster else None,
+        sprites_path=str(_joined(folder, video.renditions[0].name)) if plan.sprites else None,
         out_dir=str(tree),
     )
     limits = tools.process_limits("stills", frames=video.frame_count)

@@ -1,0 +1,154 @@
+"""The whole farm on this machine, over HTTP: Ray, dispatcher, API, SQLite, a folder."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import psutil
+import pytest
+import ray
+from pydantic import SecretStr
+
+from cluster.runtime import DISPATCHER, NAMESPACE
+from serve.client import FarmClient
+from serve.embedded import EmbeddedFarm, free_port
+from serve.errors import FarmRefused
+from serve.settings import ClientSettings
+from tests.support.media import Sound, clip
+
+ENDED = {"ready", "failed", "cancelled"}
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmClient]:
+    """One farm for all tests here: it takes ten seconds to start."""
+    folder = tmp_path_factory.mktemp("farm")
+    kept = dict(os.environ)
+    try:
+        with EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started:
+            with FarmClient(ClientSettings(url=started.url, api_key=SecretStr(""))) as client:
+                yield client
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _allowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("/")  # an embedded farm reads what lies below the folder it was started in
+        yield
+
+
+def small(frames: int = 60, **changes: Any) -> Path:
+    return clip(width=320, height=180, frames=frames, gop=30, **changes)
+
+
+def submit(farm: FarmClient, path: Path, media_id: str, **changes: Any) -> str:
+    body = {"source": path.as_uri(), "recipe": "standard", "org": "acme"} | changes
+    return str(farm.complete(media_id, body)["job_id"])
+
+
+def wait(farm: FarmClient, job_id: str, *statuses: str, within_s: float = 90.0) -> dict[str, Any]:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        job = farm.job(job_id)
+        if job["status"] in (statuses or ENDED):
+            return job
+        assert job["status"] not in ENDED, job
+        time.sleep(0.1)
+    raise AssertionError(f"the job is still {job}")
+
+
+def media_processes() -> list[psutil.Process]:
+    """The media processes of this machine that are ours: below this test's own process."""
+    ours = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.cmdline()[-2:-1] == ["pipelines"]:
+                ours.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return ours
+
+
+def wait_for_chunk_process(within_s: float = 30.0) -> psutil.Process:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        for process in media_processes():
+            try:
+                if process.cmdline()[-1] == "chunk":
+                    return process
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.02)
+    raise AssertionError("no chunk was encoded")
+
+
+def test_an_uploaded_video_becomes_a_ladder_that_decodes_to_every_frame(farm: FarmClient) -> None:
+    source = small(audio=(Sound(),))
+    job = wait(farm, submit(farm, source, "clip-1"))
+    assert job["status"] == "ready", job["error"]
+    media = farm.media("clip-1", "acme")
+    (rendition,) = media["report"]["renditions"]
+    assert rendition["proof"]["ok"]
+    paths = {artifact["path"]: artifact["url"] for artifact in media["artifacts"]}
+    assert {"hls/master.m3u8", "dash/manifest.mpd"} <= set(paths)
+    assert any(path.startswith("poster/") for path in paths)
+    with av.open(paths["hls/master.m3u8"].removeprefix("file://")) as playlist:
+        assert sum(1 for _ in playlist.decode(video=0)) == 60
+
+
+def test_the_same_idempotency_key_is_one_job(farm: FarmClient) -> None:
+    body = {"source": small().as_uri(), "recipe": "preview", "org": "acme"}
+    first = farm.complete("clip-2", body, "key-2")
+    assert farm.complete("clip-2", body, "key-2") == first
+    with pytest.raises(FarmRefused) as refused:
+        farm.complete("clip-2", body | {"recipe": "standard"}, "key-2")
+    assert refused.value.status == 422
+    wait(farm, first["job_id"])
+
+
+def test_a_file_that_is_no_media_fails_with_its_reason_and_the_farm_goes_on(farm: FarmClient, uploads: Path) -> None:
+    text = uploads / "text.mp4"
+    text.write_text("this is no video\n" * 50)
+    job = wait(farm, submit(farm, text, "clip-3"))
+    assert job["status"] == "failed"
+    assert job["error"]["code"] == "not_media"
+
+
+def test_a_killed_media_process_costs_one_try_and_the_job_is_ready(farm: FarmClient) -> None:
+    job_id = submit(farm, small(frames=900), "clip-4")
+    wait_for_chunk_process().send_signal(signal.SIGKILL)
+    job = wait(farm, job_id)
+    assert job["status"] == "ready", job["error"]
+
+
+def test_a_killed_dispatcher_comes_back_and_finished_chunks_are_not_encoded_again(farm: FarmClient) -> None:
+    job_id = submit(farm, small(frames=1500), "clip-5")
+    wait_for_chunk_process()
+    actor = ray.get_actor(DISPATCHER, namespace=NAMESPACE)
+    os.kill(ray.get(actor.alive.remote())["pid"], signal.SIGKILL)
+    job = wait(farm, job_id, within_s=150.0)
+    assert job["status"] == "ready", job["error"]
+    assert job["attempts"] == 2
+
+
+def test_cancelling_stops_running_media_processes_within_two_seconds(farm: FarmClient) -> None:
+    job_id = submit(farm, small(frames=3000), "clip-6")
+    process = wait_for_chunk_process()
+    asked = time.monotonic()
+    farm.cancel(job_id)
+    process.wait(timeout=2.0)
+    assert wait(farm, job_id, "cancelled", within_s=5.0)["status"] == "cancelled"
+    assert time.monotonic() - asked < 5.0
+    assert media_processes() == []
