@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Interval, Table, create_engine, event, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -143,6 +143,8 @@ def typed() -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+    except UnicodeEncodeError as error:  # half a character, in a filter or an id
+        raise InvalidJob(_MESSAGES[InvalidJob]) from error
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"the job store failed: {type(error).__name__}") from error
 
@@ -150,8 +152,14 @@ def typed() -> Iterator[None]:
 def _typed(error: DBAPIError) -> StoreError | None:
     cause = error.orig
     detail = {"cause": str(cause)[:300]}
-    kind = _sqlite_kind(cause) if isinstance(cause, sqlite3.Error) else _postgresql_kind(cause)
-    if kind is None or isinstance(error, IntegrityError):
+    kind: type[StoreError] | None
+    if isinstance(error, DataError):  # a NUL, say, which SQLite takes and PostgreSQL does not
+        kind = InvalidJob
+    elif isinstance(error, IntegrityError):
+        kind = None
+    else:
+        kind = _sqlite_kind(cause) if isinstance(cause, sqlite3.Error) else _postgresql_kind(cause)
+    if kind is None:
         return None
     return kind(_MESSAGES[kind], detail=detail)
 
@@ -168,9 +176,11 @@ def _sqlite_kind(cause: sqlite3.Error) -> type[StoreError] | None:
     text = str(cause)
     if "no such table" in text or "no such column" in text or "has no column" in text:
         return StoreOutdated
-    if getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
         return StoreFull
-    return None if isinstance(cause, sqlite3.ProgrammingError | sqlite3.DataError) else StoreUnavailable
+    # A plain "error" is wrong SQL; locked, unreadable, damaged and all else is a matter of the file.
+    return None if code == sqlite3.SQLITE_ERROR else StoreUnavailable
 
 
 def _postgresql_kind(cause: BaseException | None) -> type[StoreError] | None:
@@ -179,7 +189,5 @@ def _postgresql_kind(cause: BaseException | None) -> type[StoreError] | None:
         return StoreFull
     if state in ("42P01", "42703"):
         return StoreOutdated
-    if state[:2] == "22":
-        return InvalidJob
     # Lost or too many connections, shutting down, cancelled, deadlock, read-only after a failover, refused log-in.
     return StoreUnavailable if state[:2] in ("08", "53", "55", "57", "58", "40", "25", "28", "3D", "XX") else None

@@ -1,9 +1,10 @@
 """Between rows of the tables and the values of the model, and the writes that several methods share."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Select, bindparam, insert, select
 
 from cluster.errors import FenceLost, JobMissing
 from cluster.jobs.database import Database
@@ -11,6 +12,7 @@ from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id
 from cluster.jobs.tables import job_events, jobs, outbox
 from cluster.slots import PRIORITIES
 
+_ID = re.compile("[0-9a-f-]{36}")
 _NAMES = {rank: name for name, rank in PRIORITIES.items()}
 
 
@@ -29,11 +31,6 @@ def fence_lost(job: Job, fence: int) -> FenceLost:
     return FenceLost("the lease of this job is somebody else's, or was given back", detail=detail)
 
 
-def job_missing(job_id: str) -> JobMissing:
-    """The error of an id that no job has."""
-    return JobMissing("there is no such job", detail={"job_id": job_id[:100]})
-
-
 class Rows:
     """Reads and writes inside a transaction that the caller opened.
 
@@ -50,7 +47,8 @@ class Rows:
             .returning(jobs.c.run_after, jobs.c.created_at)
         )
         self._insert_event = insert(job_events).values(at=db.now()).returning(job_events.c.seq)
-        self._locked = select(jobs).where(jobs.c.id == bindparam("job_id")).with_for_update()
+        self._get = select(jobs).where(jobs.c.id == bindparam("job_id"))
+        self._locked = self._get.with_for_update()
         self._change = (
             jobs.update()
             .where(jobs.c.id == bindparam("job_id"), jobs.c.fence == bindparam("old_fence"))
@@ -80,9 +78,17 @@ class Rows:
 
         Also what keeps a job's events in order: whoever writes one holds this lock, so `seq` grows as commits do.
         """
-        row: Row[Any] | None = connection.execute(self._locked, {"job_id": job_id}).one_or_none()
+        return self._one(connection, self._locked, job_id)
+
+    def get(self, connection: Connection, job_id: str) -> Job:
+        """The job; JobMissing."""
+        return self._one(connection, self._get, job_id)
+
+    def _one(self, connection: Connection, query: Select[Any], job_id: str) -> Job:
+        # What cannot be an id is not sent: it may be longer than a packet, or no text that a database takes.
+        row = connection.execute(query, {"job_id": job_id}).one_or_none() if _ID.fullmatch(job_id) else None
         if row is None:
-            raise job_missing(job_id)
+            raise JobMissing("there is no such job", detail={"job_id": ascii(job_id)[:100]})
         return job_of(row._mapping)
 
     def owned(self, connection: Connection, job_id: str, fence: int) -> Job:

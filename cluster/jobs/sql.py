@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import func, or_, select
 
-from cluster.errors import IdempotencyConflict, InvalidCursor
+from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs import migrations
 from cluster.jobs.database import Database, open_engine
 from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, Renewed, check_move
 from cluster.jobs.outbox import SqlOutbox
-from cluster.jobs.rows import Rows, fence_lost, job_missing, job_of
+from cluster.jobs.rows import Rows, fence_lost, job_of
 from cluster.jobs.tables import job_events, jobs
 from cluster.settings import DatabaseSettings
 
@@ -51,10 +51,7 @@ class SqlStore(SqlOutbox):
     def get(self, job_id: str) -> Job:
         """See `JobStore.get`."""
         with self._db.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-        if row is None:
-            raise job_missing(job_id)
-        return job_of(row._mapping)
+            return self._rows.get(connection, job_id)
 
     def latest_for_media(self, org: str, media_id: str) -> Job | None:
         """See `JobStore.latest_for_media`."""
@@ -178,7 +175,8 @@ class SqlStore(SqlOutbox):
         """See `JobStore.request_cancel`."""
         with self._db.write() as connection:
             job = self._rows.locked(connection, job_id)
-            if job.status is JobStatus.CANCELLED or job.cancel_requested:
+            asked_already = job.cancel_requested and job.status is JobStatus.PROCESSING
+            if job.status is JobStatus.CANCELLED or asked_already:
                 return job
             check_move(job, JobStatus.CANCELLED)
             if job.status is JobStatus.QUEUED:
@@ -188,7 +186,8 @@ class SqlStore(SqlOutbox):
 
     def cancel_wanted(self, job_ids: Iterable[str]) -> set[str]:
         """See `JobStore.cancel_wanted`."""
-        query = select(jobs.c.id).where(jobs.c.id.in_(list(job_ids)), jobs.c.cancel_requested)
+        running = jobs.c.status == JobStatus.PROCESSING.value
+        query = select(jobs.c.id).where(jobs.c.id.in_(list(job_ids)), running, jobs.c.cancel_requested)
         with self._db.read() as connection:
             return set(connection.execute(query).scalars())
 
@@ -197,10 +196,9 @@ class SqlStore(SqlOutbox):
         anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None, "finished_at": None}
         with self._db.write() as connection:
             job = self._rows.locked(connection, job_id)
+            if job.status not in ENDED:  # a running job goes back to the queue by its owner only
+                raise IllegalMove(f"the job is {job.status}: it has not ended yet", detail={"job_id": job.id})
             check_move(job, JobStatus.QUEUED)
-            if job.status is JobStatus.PROCESSING:
-                # Legal for the owner, who gives the lease back; nobody else may take it away.
-                raise fence_lost(job, -1)
             self._rows.note(connection, job_id, "retried", {"was": job.status.value})
             return self._queue(job, connection, 0.0, anew)
 

@@ -1,0 +1,477 @@
+"""What every job store promises: the same tests on SQLite and on a real PostgreSQL server."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cluster.errors import FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor, InvalidJob, JobMissing
+from cluster.jobs import Job, JobStatus, SqlStore, open_store
+from cluster.settings import DatabaseSettings
+from tests.support.jobs import new_job
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+@contextmanager
+def stores(database: DatabaseSettings, count: int) -> Iterator[list[SqlStore]]:
+    """Stores that share nothing but the database, as those of different processes do."""
+    opened = [open_store(database) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def created(store: SqlStore, **changes: Any) -> Job:
+    return store.create(new_job(**changes))[0]
+
+
+def claimed(store: SqlStore, lease_s: float = 60, **changes: Any) -> Job:
+    job = created(store, **changes)
+    (mine,) = store.claim("me", lease_s, 1)
+    assert mine.id == job.id
+    return mine
+
+
+def kinds(store: SqlStore, job: Job) -> list[str]:
+    return [event.kind for event in store.events(job.id)]
+
+
+def test_a_created_job_is_found_as_it_was_asked_for(store: SqlStore) -> None:
+    asked = new_job(
+        callback_url="https://a.example/hook", metadata={"é": [1, None, 1.5, "😀"], "n": 2**70}, priority="bulk"
+    )
+    job, is_new = store.create(asked, "key")
+    assert is_new
+    assert store.get(job.id) == job == store.latest_for_media("acme", "m1")
+    for name in asked.__dataclass_fields__:
+        assert getattr(job, name) == getattr(asked, name)
+    assert (job.status, job.fence, job.attempts, job.idem_key) == (JobStatus.QUEUED, 0, 0, "key")
+    assert abs(job.created_at - datetime.now(UTC)) < timedelta(seconds=30)
+    assert job.created_at.utcoffset() == timedelta(0)
+    assert kinds(store, job) == ["queued"]
+
+
+def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> None:
+    first, _ = store.create(new_job(), "key")
+    store.claim("me", 60, 1)
+    again, is_new = store.create(new_job(source_etag="later"), "key")
+    assert not is_new
+    assert (again.id, again.status, again.source_etag) == (first.id, JobStatus.PROCESSING, "e1")
+    assert store.create(new_job(org="other"), "key")[1], "keys are an org's own"
+    assert store.create(new_job())[1]
+    assert store.create(new_job())[1], "without a key every request is a new one"
+    with pytest.raises(IdempotencyConflict) as caught:
+        store.create(new_job(media_id="m2"), "key")
+    assert caught.value.detail["job_id"] == first.id
+    assert store.latest_for_media("acme", "m2") is None
+
+
+def test_fifty_requests_with_one_key_at_once_make_one_job(database: DatabaseSettings, store: SqlStore) -> None:
+    with stores(database, 5) as several, ThreadPoolExecutor(50) as pool:
+        together = threading.Barrier(50)
+
+        def create(number: int) -> tuple[str, bool]:
+            together.wait(30)
+            job, is_new = several[number % 5].create(new_job(), "the key")
+            return job.id, is_new
+
+        answers = list(pool.map(create, range(50)))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert [is_new for _, is_new in answers].count(True) == 1
+    assert store.counts()[JobStatus.QUEUED] == 1
+    assert len(store.events(answers[0][0])) == 1
+
+
+def test_a_job_that_no_database_could_keep_is_refused_and_leaves_nothing(store: SqlStore) -> None:
+    with pytest.raises(InvalidJob):
+        store.create(new_job(metadata={"a": "\0"}))
+    assert sum(store.counts().values()) == 0
+
+
+@pytest.mark.parametrize("job_id", [NOBODY, "", "x", "a\0b", "\ud800", "x" * 100_000, "' OR 1=1 --"])
+def test_an_id_that_is_no_jobs_is_missing_in_every_way(store: SqlStore, job_id: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.get(job_id),
+        lambda: store.request_cancel(job_id),
+        lambda: store.retry(job_id),
+        lambda: store.finish(job_id, 1, status="ready"),
+        lambda: store.release(job_id, 1),
+        lambda: store.add_event(job_id, None, "x", {}),
+    ]
+    for call in calls:
+        with pytest.raises(JobMissing) as caught:
+            call()
+        assert len(str(caught.value.detail)) < 200
+
+
+def test_the_newest_job_of_a_media_item_is_the_latest(store: SqlStore) -> None:
+    created(store)
+    newest = created(store, recipe_name="hevc")
+    created(store, org="other")
+    created(store, media_id="m2")
+    assert store.latest_for_media("acme", "m1") == newest
+    assert store.latest_for_media("nobody", "m1") is None
+
+
+def test_pages_are_newest_first_and_stand_still_while_jobs_arrive(store: SqlStore) -> None:
+    ids = [created(store, media_id=f"m{number}").id for number in range(25)]
+    seen: list[str] = []
+    cursor = None
+    for size in (10, 10, 5):
+        page = store.list_jobs(limit=10, cursor=cursor)
+        created(store, media_id="later")
+        seen += [job.id for job in page.jobs]
+        assert len(page.jobs) == size
+        cursor = page.next_cursor
+    assert cursor is None
+    assert seen == ids[::-1]
+
+
+def test_a_listing_can_be_of_one_status_and_one_org(store: SqlStore) -> None:
+    mine, other = created(store), created(store, org="other")
+    store.request_cancel(other.id)
+    assert [job.id for job in store.list_jobs(org="other").jobs] == [other.id]
+    assert [job.id for job in store.list_jobs(status=JobStatus.QUEUED).jobs] == [mine.id]
+    assert store.list_jobs(status=JobStatus.QUEUED, org="other").jobs == ()
+    assert store.counts() == dict.fromkeys(JobStatus, 0) | {JobStatus.QUEUED: 1, JobStatus.CANCELLED: 1}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!!!!", "é", "A" * 500, "AAAA\0"])
+def test_a_made_up_cursor_is_refused(store: SqlStore, cursor: str) -> None:
+    with pytest.raises(InvalidCursor):
+        store.list_jobs(cursor=cursor)
+
+
+def test_jobs_are_claimed_by_class_and_then_by_age(store: SqlStore) -> None:
+    order = ["bulk", "normal", "interactive", "normal", "interactive", "bulk"]
+    for number, priority in enumerate(order):
+        created(store, media_id=str(number), priority=priority)
+    assert [job.media_id for job in store.claim("me", 60, 4)] == ["2", "4", "1", "3"]
+    assert [job.media_id for job in store.claim("me", 60, 4)] == ["0", "5"]
+    assert store.claim("me", 60, 4) == []
+
+
+def test_a_claimed_job_is_leased_to_its_owner_by_the_databases_clock(store: SqlStore) -> None:
+    job = claimed(store, lease_s=100)
+    assert (job.status, job.fence, job.attempts, job.lease_owner) == (JobStatus.PROCESSING, 1, 1, "me")
+    assert job.lease_until is not None
+    assert job.started_at is not None
+    assert timedelta(seconds=99) < job.lease_until - job.started_at < timedelta(seconds=101)
+    assert store.get(job.id) == job
+    assert kinds(store, job) == ["queued", "started"]
+
+
+def test_claimers_never_get_the_same_job(database: DatabaseSettings, store: SqlStore) -> None:
+    wanted = {created(store, media_id=str(number)).id for number in range(60)}
+    with stores(database, 6) as several, ThreadPoolExecutor(6) as pool:
+
+        def claim_all(mine: SqlStore) -> list[str]:
+            got: list[str] = []
+            idle = 0
+            while idle < 3:
+                batch = mine.claim("somebody", 60, 3)
+                got += [job.id for job in batch]
+                idle = 0 if batch else idle + 1
+            return got
+
+        shares = list(pool.map(claim_all, several))
+    assert sorted(job_id for share in shares for job_id in share) == sorted(wanted)
+    assert {store.get(job_id).fence for job_id in wanted} == {1}
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_its_old_owner_changes_nothing(store: SqlStore) -> None:
+    zombie = claimed(store, lease_s=-1, callback_url="https://a.example/")
+    (heir,) = store.claim("heir", 60, 1)
+    assert (heir.id, heir.fence, heir.attempts) == (zombie.id, 2, 2)
+    before, events = store.get(zombie.id), store.events(zombie.id)
+    calls: list[Callable[[], object]] = [
+        lambda: store.finish(zombie.id, zombie.fence, status="ready", manifest_key="wrong"),
+        lambda: store.finish(zombie.id, zombie.fence, status="failed", error={"code": "x"}),
+        lambda: store.renew(zombie.id, zombie.fence, 60, {"percent": 99}),
+        lambda: store.release(zombie.id, zombie.fence),
+        lambda: store.add_event(zombie.id, zombie.fence, "note", {}),
+    ]
+    for call in calls:
+        with pytest.raises(FenceLost):
+            call()
+    assert store.get(zombie.id) == before
+    assert store.events(zombie.id) == events
+    assert store.due_deliveries(10, 60) == []
+    assert store.finish(heir.id, heir.fence, status="ready").status is JobStatus.READY
+    with pytest.raises(FenceLost):
+        store.finish(zombie.id, zombie.fence, status="ready")
+
+
+def test_a_lease_that_is_renewed_is_nobody_elses(store: SqlStore) -> None:
+    job = claimed(store, lease_s=0.5)
+    assert not store.renew(job.id, job.fence, 60, {"percent": 10}).cancel_requested
+    time.sleep(0.6)
+    assert store.claim("other", 60, 1) == []
+    store.renew(job.id, job.fence, 60)
+    assert store.get(job.id).progress == {"percent": 10}
+
+
+def test_a_lease_ends_by_itself_after_its_seconds(store: SqlStore) -> None:
+    job = claimed(store, lease_s=0.4)
+    assert store.claim("other", 60, 1) == []
+    time.sleep(0.5)
+    (taken,) = store.claim("other", 60, 1)
+    assert (taken.id, taken.fence) == (job.id, 2)
+    assert store.events(job.id)[-1].data == {"attempt": 2, "taken_over": True}
+
+
+def test_a_job_given_back_waits_its_delay_and_keeps_its_count(store: SqlStore) -> None:
+    job = claimed(store)
+    store.release(job.id, job.fence, delay_s=0.4)
+    given_back = store.get(job.id)
+    assert (given_back.status, given_back.lease_owner, given_back.lease_until) == (JobStatus.QUEUED, None, None)
+    assert store.claim("me", 60, 1) == []
+    with pytest.raises(FenceLost):
+        store.finish(job.id, job.fence, status="ready")
+    with pytest.raises(FenceLost):
+        store.renew(job.id, job.fence, 60)
+    time.sleep(0.5)
+    (again,) = store.claim("me", 60, 1)
+    assert (again.fence, again.attempts) == (2, 2)
+
+
+def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
+    job = claimed(store)
+    ended = store.finish(
+        job.id, job.fence, status="ready", revision="r1", manifest_key="acme/m1/r1/manifest.json", report={"vmaf": 95.5}
+    )
+    assert store.get(job.id) == ended
+    assert (ended.status, ended.revision, ended.report) == (JobStatus.READY, "r1", {"vmaf": 95.5})
+    assert (ended.manifest_key, ended.lease_until, ended.fence) == ("acme/m1/r1/manifest.json", None, 1)
+    assert ended.finished_at is not None
+    assert kinds(store, job) == ["queued", "started", "ready"]
+
+
+def test_ending_a_job_twice_is_one_ending(store: SqlStore) -> None:
+    job = claimed(store, callback_url="https://a.example/")
+    first = store.finish(job.id, job.fence, status="failed", error={"code": "corrupt_media"})
+    assert store.finish(job.id, job.fence, status="failed", error={"code": "other"}) == first
+    assert kinds(store, job) == ["queued", "started", "failed"]
+    assert len(store.due_deliveries(10, 60)) == 1
+    with pytest.raises(IllegalMove):
+        store.finish(job.id, job.fence, status="ready")
+    assert store.get(job.id) == first
+
+
+def test_a_job_cannot_be_ended_as_something_that_is_no_end(store: SqlStore) -> None:
+    job = claimed(store)
+    for status in ("queued", "processing", "done"):
+        with pytest.raises(ValueError, match=status):
+            store.finish(job.id, job.fence, status=status)
+    assert store.get(job.id) == job
+
+
+def test_a_queued_job_is_cancelled_at_once(store: SqlStore) -> None:
+    job = created(store, callback_url="https://a.example/")
+    cancelled = store.request_cancel(job.id)
+    assert (cancelled.status, cancelled.finished_at is not None) == (JobStatus.CANCELLED, True)
+    assert store.request_cancel(job.id) == cancelled
+    assert store.claim("me", 60, 1) == []
+    assert kinds(store, job) == ["queued", "cancelled"]
+    assert [delivery.event for delivery in store.due_deliveries(10, 60)] == ["job.cancelled"]
+
+
+def test_the_owner_of_a_running_job_learns_that_it_shall_stop(store: SqlStore) -> None:
+    job = claimed(store)
+    other = claimed(store, media_id="m2")
+    assert store.cancel_wanted([job.id, other.id]) == set()
+    asked = store.request_cancel(job.id)
+    assert (asked.status, asked.cancel_requested) == (JobStatus.PROCESSING, True)
+    assert store.request_cancel(job.id) == asked
+    assert store.cancel_wanted([job.id, other.id]) == {job.id}
+    assert store.cancel_wanted([]) == set()
+    assert store.renew(job.id, job.fence, 60).cancel_requested
+    assert store.finish(job.id, job.fence, status="cancelled").status is JobStatus.CANCELLED
+    assert store.cancel_wanted([job.id, other.id]) == set()
+    assert kinds(store, job) == ["queued", "started", "cancel_requested", "cancelled"]
+
+
+def test_a_job_that_was_ready_before_the_cancel_arrived_is_ready(store: SqlStore) -> None:
+    job = claimed(store)
+    store.request_cancel(job.id)
+    assert store.finish(job.id, job.fence, status="ready").status is JobStatus.READY
+    with pytest.raises(IllegalMove):
+        store.request_cancel(job.id)
+
+
+def test_a_cancelled_job_whose_owner_died_is_cancelled_and_not_begun_anew(store: SqlStore) -> None:
+    died = claimed(store, lease_s=-1, callback_url="https://a.example/")
+    store.request_cancel(died.id)
+    given_back = claimed(store, media_id="m2") if store.claim("heir", 60, 1) == [] else None
+    assert store.get(died.id).status is JobStatus.CANCELLED
+    assert len(store.due_deliveries(10, 60)) == 1
+    assert given_back is not None
+    store.request_cancel(given_back.id)
+    store.release(given_back.id, given_back.fence)
+    assert store.get(given_back.id).status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+def test_a_job_that_ended_badly_can_be_asked_for_again(store: SqlStore, ending: str) -> None:
+    job = claimed(store)
+    store.request_cancel(job.id)
+    store.finish(job.id, job.fence, status=ending, error={"code": "x"})
+    again = store.retry(job.id)
+    assert (again.status, again.attempts, again.error, again.cancel_requested) == (JobStatus.QUEUED, 0, None, False)
+    assert (again.finished_at, again.progress) == (None, {})
+    with pytest.raises(FenceLost):
+        store.finish(job.id, job.fence, status="ready")
+    (mine,) = store.claim("me", 60, 1)
+    assert (mine.fence, mine.attempts) == (2, 1)
+    with pytest.raises(FenceLost):
+        store.finish(job.id, job.fence, status=ending)
+    assert kinds(store, job)[-2:] == ["retried", "started"]
+
+
+def test_what_a_status_does_not_allow_is_refused_and_changes_nothing(store: SqlStore) -> None:
+    queued = created(store)
+    with pytest.raises(IllegalMove):
+        store.retry(queued.id)
+    running = store.claim("me", 60, 1)[0]
+    with pytest.raises(IllegalMove):
+        store.retry(running.id)
+    ready = store.finish(running.id, running.fence, status="ready")
+    for call in (store.retry, store.request_cancel):
+        with pytest.raises(IllegalMove):
+            call(ready.id)
+    assert store.get(ready.id) == ready
+    assert kinds(store, ready) == ["queued", "started", "ready"]
+
+
+def test_events_are_read_on_from_where_a_reader_stopped(store: SqlStore) -> None:
+    job, other = claimed(store), created(store, media_id="m2")
+    seqs = [store.add_event(job.id, job.fence, "note", {"number": number}) for number in range(5)]
+    store.add_event(other.id, None, "note", {})
+    assert seqs == sorted(seqs)
+    first = store.events(job.id, limit=3)
+    rest = store.events(job.id, after_seq=first[-1].seq)
+    assert [event.kind for event in first + rest] == ["queued", "started"] + ["note"] * 5
+    assert [event.data["number"] for event in rest[-4:]] == [1, 2, 3, 4]
+    assert all(event.job_id == job.id and event.at.utcoffset() == timedelta(0) for event in first + rest)
+
+
+def test_a_reader_of_events_never_misses_one_that_committed_late(database: DatabaseSettings, store: SqlStore) -> None:
+    job = claimed(store)
+    writers, each = 4, 25
+    with stores(database, writers) as several, ThreadPoolExecutor(writers) as pool:
+
+        def write(mine: SqlStore) -> None:
+            for _ in range(each):
+                mine.add_event(job.id, job.fence, "note", {})
+
+        writing = [pool.submit(write, mine) for mine in several]
+        seen: list[int] = [event.seq for event in store.events(job.id)]
+        deadline = time.monotonic() + 60
+        while len(seen) < 2 + writers * each and time.monotonic() < deadline:
+            done = all(future.done() for future in writing)
+            seen += [event.seq for event in store.events(job.id, after_seq=seen[-1])]
+            if done and len(seen) < 2 + writers * each:
+                break
+        for future in writing:
+            future.result()
+    assert seen == [event.seq for event in store.events(job.id, limit=1000)]
+
+
+def test_what_media_put_into_messages_does_not_break_the_store(store: SqlStore) -> None:
+    job = claimed(store)
+    odd: dict[Any, Any] = {"title": "a\0b\udcff", "ratio": float("nan"), "list": (1, float("inf")), 5: "number as key"}
+    store.renew(job.id, job.fence, 60, odd)
+    kept = {"title": "a\ufffdb?", "ratio": None, "list": [1, None], "5": "number as key"}
+    assert store.get(job.id).progress == kept
+    store.add_event(job.id, job.fence, "note", odd)
+    assert store.events(job.id)[-1].data == kept
+    assert store.finish(job.id, job.fence, status="failed", error=odd).error == kept
+
+
+def test_a_callback_is_owed_from_the_moment_the_job_ends(store: SqlStore) -> None:
+    job = claimed(store, callback_url="https://a.example/hook", metadata={"ref": 7})
+    assert store.due_deliveries(10, 60) == []
+    store.finish(job.id, job.fence, status="ready", revision="r1", manifest_key="k")
+    (owed,) = store.due_deliveries(10, 60)
+    assert (owed.job_id, owed.event, owed.url, owed.attempts) == (job.id, "job.ready", "https://a.example/hook", 1)
+    assert owed.body["metadata"] == {"ref": 7}
+    assert (owed.body["status"], owed.body["manifest_key"], owed.body["media_id"]) == ("ready", "k", "m1")
+    assert store.due_deliveries(10, 60) == [], "it is with the sender"
+    store.delivered(owed.id, 204)
+    store.delivery_failed(owed.id, 500, 0)
+    assert store.due_deliveries(10, 60) == [], "it arrived, whatever a slower try says"
+
+
+def test_a_job_without_a_callback_owes_none(store: SqlStore) -> None:
+    job = claimed(store)
+    store.finish(job.id, job.fence, status="ready")
+    assert store.due_deliveries(10, 60) == []
+
+
+def test_a_callback_is_tried_again_when_it_is_due_until_it_is_given_up(store: SqlStore) -> None:
+    job = claimed(store, callback_url="https://a.example/hook")
+    store.finish(job.id, job.fence, status="failed", error={"code": "x"})
+    (first,) = store.due_deliveries(10, 60)
+    store.delivery_failed(first.id, 503, 0.4)
+    assert store.due_deliveries(10, 60) == []
+    time.sleep(0.5)
+    (second,) = store.due_deliveries(10, 0.4)
+    assert (second.id, second.attempts) == (first.id, 2)
+    time.sleep(0.5)  # the sender died: its lease on the delivery runs out
+    (third,) = store.due_deliveries(10, 60)
+    assert (third.id, third.attempts) == (first.id, 3)
+    store.delivery_failed(third.id, None, None)
+    assert store.due_deliveries(10, -60) == store.due_deliveries(10, 60) == []
+
+
+def test_senders_never_get_the_same_delivery(database: DatabaseSettings, store: SqlStore) -> None:
+    for number in range(20):
+        store.request_cancel(created(store, media_id=str(number), callback_url="https://a.example/").id)
+    with stores(database, 4) as several, ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(lambda one: [d.id for _ in range(4) for d in one.due_deliveries(3, 60)], several))
+    taken = [delivery_id for share in shares for delivery_id in share]
+    assert len(taken) == len(set(taken)) == 20
+
+
+CREATE_FOREVER = """
+import sys
+from cluster.jobs import open_store
+from cluster.settings import DatabaseSettings
+from tests.support.jobs import new_job
+store = open_store(DatabaseSettings(database_url=sys.argv[1]))
+number = 0
+while True:
+    job, _ = store.create(new_job(media_id=str(number)), f"key {number}")
+    number += 1
+    print(job.id, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_loses_no_job_that_it_acknowledged(database: DatabaseSettings, store: SqlStore) -> None:
+    url = database.database_url.get_secret_value()
+    writer = subprocess.Popen([sys.executable, "-c", CREATE_FOREVER, url], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    acknowledged = [writer.stdout.readline().strip() for _ in range(50)]
+    writer.send_signal(signal.SIGKILL)
+    acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
+    writer.stdout.close()
+    writer.wait(10)
+    for job_id in acknowledged:
+        assert kinds(store, store.get(job_id)) == ["queued"]
+    assert store.counts()[JobStatus.QUEUED] - len(acknowledged) in (0, 1)
+    store.create(new_job())
+
+
+def test_a_store_answers_a_ping_when_its_tables_are_of_this_version(store: SqlStore) -> None:
+    store.ping()

@@ -1,0 +1,20 @@
+"""Jobs to put into a store."""
+
+from typing import Any
+
+from cluster.jobs import NewJob
+
+
+def new_job(**changes: Any) -> NewJob:
+    """A job that could be real, with some values changed."""
+    values: dict[str, Any] = {
+        "org": "acme",
+        "media_id": "m1",
+        "recipe_name": "standard",
+        "recipe": {"name": "standard", "video": {"codec": "h264"}},
+        "recipe_digest": "d" * 64,
+        "source_uri": "s3://uploads/in/a.mp4",
+        "source_etag": "e1",
+        "source_bytes": 5_000_000_000,
+    }
+    return NewJob(**(values | changes))
