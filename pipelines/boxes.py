@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 MAX_BOXES = 20_000  # of which a header is read; a 6 h file of 2 s fragments has 11,000 at its top level
 MAX_ENTRIES = 64  # of one dref or stsd
-TO_TRACKS = (b"moov", b"trak", b"mdia", b"minf")
 ENCRYPTED = {b"encv", b"enca", b"enct", b"encs", b"encm", b"drmi", b"drms", b"drmt"}
 SELF_CONTAINED = 1  # flag of a data reference: the samples are in this file
 PAYLOAD_OFFSET = 8  # of a full box with an entry count: version, flags, count
@@ -32,7 +31,7 @@ class BoxFacts:
 
     has_moov: bool
     has_fragments: bool
-    cut: bool  # the last box says that it is longer than the file
+    cut: str | None  # the type of the box that is longer than the file
     external: bool
     encrypted: bool
 
@@ -65,12 +64,12 @@ def look(file: BinaryIO, size: int) -> BoxFacts:
     """The facts of the MP4 in `file`, which has `size` bytes."""
     walk = _Walk(file, size)
     moovs: list[Box] = []
-    fragments = cut = False
+    fragments, cut = False, None
     for box in walk.children(0, size):
         if box.type == b"moov":
             moovs.append(box)
         fragments = fragments or box.type in (b"moof", b"styp")
-        cut = box.end > size
+        cut = box.type.decode("latin-1") if box.end > size else None
     external = encrypted = False
     for moov in moovs:
         for minf in _descend(walk, moov, (b"trak", b"mdia", b"minf")):

@@ -81,6 +81,9 @@ def from_log(log: Log) -> MediaError | None:
 
 
 def tail(error: BaseException | None, log: Log) -> list[str]:
-    """The last lines of the native log, and the error itself."""
+    """The last lines of the native log, and the error itself without the path of our copy."""
     lines = [f"{name}: {line.strip()[:LOG_CHARS]}" for _, name, line in log[-LOG_LINES:]]
-    return lines if error is None else [*lines, f"{type(error).__name__}: {str(error)[:LOG_CHARS]}"]
+    if error is None:
+        return lines
+    said = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+    return [*lines, f"{type(error).__name__}: {(said or '')[:LOG_CHARS]}"]

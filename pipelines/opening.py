@@ -18,6 +18,7 @@ from pipelines import boxes, ebml
 from pipelines.errors import (
     CorruptMedia,
     EncryptedMedia,
+    LimitExceeded,
     MediaError,
     NoDecodableStream,
     NotMedia,
@@ -26,7 +27,7 @@ from pipelines.errors import (
     UnsupportedMedia,
 )
 from pipelines.limits import CEILING_PIXELS, CEILING_STREAMS
-from pipelines.native import native_errors, typed
+from pipelines.native import from_log, native_errors, typed
 from pipelines.signatures import HEAD_BYTES, Signature, refuse_by_signature
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ AUDIO_DECODERS = (
 )  # fmt: skip
 
 DECODERS = frozenset(VIDEO_DECODERS + AUDIO_DECODERS)
+UPLOAD_BOXES = ("mdat", "free", "uuid", "moof")  # one of which an interrupted upload ends in
 PROBE_BYTES = 50_000_000  # a 100 Mbit/s transport stream whose sound starts 4 s late is still understood
 PROBE_US = 20_000_000
 IO_TIMEOUT_S = 30.0  # for one open or one read of a local file: a disk that hangs, a loop in a demuxer
@@ -91,16 +93,17 @@ def open_source(
     return container
 
 
-def demux_source(container: "InputContainer", stream: "Stream | None" = None) -> "Iterator[Packet[Any]]":
-    """The packets of `stream` (others are skipped, unread where the container has an index), or of all streams.
+def demux_source(container: "InputContainer", *streams: "Stream | None") -> "Iterator[Packet[Any]]":
+    """The packets of `streams` (others are skipped, unread where the container has an index); of all without any.
 
     A container that cannot be read to its end raises MediaError.
     """
-    if stream is not None:
+    wanted = [stream for stream in streams if stream is not None]
+    if wanted:
         for other in container.streams:
-            if other.index != stream.index:
+            if other not in wanted:
                 other.discard = Discard.all
-    packets = iter(container.demux() if stream is None else container.demux(stream))
+    packets = iter(container.demux(*wanted))
     while True:
         try:
             packet = next(packets, None)
@@ -144,11 +147,11 @@ def _look_inside(file: BinaryIO, size: int, kind: Signature) -> MediaError | Non
         if not facts.has_moov:
             if facts.has_fragments:
                 return CorruptMedia("the file is a fragment without the header that describes it (no moov box)")
-            if facts.cut:
+            if facts.cut in UPLOAD_BOXES:
                 return TruncatedMedia("the file ends before its index (no moov box): was the upload interrupted?")
             return CorruptMedia("the file has no index (no moov box)")
-        if facts.cut:
-            return TruncatedMedia("the file ends before its media does: was the upload interrupted?")
+        if facts.cut == "moov":
+            return TruncatedMedia("the file ends in the middle of its index: was the upload interrupted?")
     if kind.name == "a Matroska or WebM file" and ebml.is_encrypted(file, size):
         raise EncryptedMedia("the media is encrypted")
     return None
@@ -158,13 +161,18 @@ def _open(
     path: Path, kind: Signature, broken: MediaError | None, max_pixels: int, max_streams: int
 ) -> "InputContainer":
     try:
-        with native_errors("open the file"):
-            return av.open(
+        with native_errors("open the file") as log:
+            container = av.open(
                 f"file:{path}",  # the prefix: a name with a colon is still a file
                 "r",
                 options=_options(max_pixels, max_streams),
                 timeout=(IO_TIMEOUT_S, IO_TIMEOUT_S),
             )
+            error = from_log(log)
+            if isinstance(error, LimitExceeded) and any(not stream.width for stream in container.streams.video):
+                container.close()  # the prober's decoder refused the pictures, so that not even their size is known
+                raise error
+            return container
     except CorruptMedia as error:
         if broken is not None:
             raise type(broken)(broken.public_message, detail=error.detail) from error
