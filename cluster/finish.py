@@ -177,8 +177,6 @@ def _package(
                 default=track.default,
                 stream_index=track.stream_index,
                 bitrate_bps=track.bitrate_bps,
-                stream_index=track.stream_index,
-                bitrate_bps=track.bitrate_bps,
             )
             for track in plan.audio
         ),
