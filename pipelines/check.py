@@ -14,6 +14,7 @@ from pipelines.errors import ProofFailed
 from pipelines.playlists import MediaPlaylist, Representation, read_master, read_media_playlist, read_mpd
 from pipelines.segments import Scan, index_comes_first, scan_file, scan_segments
 
+TOP_FOLDERS = ("audio", "dash", "hls", "mp4", "video")
 MAX_OFFSET_S = Fraction(5, 1000)
 EXTINF_ROUNDING_S = Fraction(6, 10_000)  # playlists carry milliseconds
 
@@ -27,7 +28,6 @@ class PackageCheck:
     shortest_segment_s: float  # the last one left out
     start_offset_ms: float  # the largest distance of any track's first frame or sample from 0
     duration_s: float  # of the video; of the longest audio track when there is none
-    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Packed:
 
     kind: Literal["video", "audio"]
     name: str
-    path: Path
+    scan: Scan  # of our file
     mp4: bool = False  # must also be there as a fast-start MP4
 
     @property
@@ -77,16 +77,16 @@ def check_package(
     scans: dict[str, Scan] = {}
     for track in tracks:
         progress(track.folder)
-        source = scan_file(track.path)
-        scans[track.folder] = _check_segments(out_dir, track.folder, source, manifests) if hls or dash else source
+        packed = hls or dash
+        scans[track.folder] = _check_segments(out_dir, track, manifests) if packed else track.scan
         if track.mp4:
-            _check_mp4(out_dir / "mp4" / f"{track.name}.mp4", source, has_audio)
+            _check_mp4(out_dir / "mp4" / f"{track.name}.mp4", track.scan, has_audio)
     videos = [scans[track.folder] for track in tracks if track.kind == "video"]
     sounds = [scans[track.folder] for track in tracks if track.kind == "audio"]
     offset_s = _check_in_step(videos, sounds)
     if videos and (hls or dash):
         _check_lengths(videos[0], segment_seconds)
-    return _summary(videos, sounds, offset_s, sum(path.is_file() for path in out_dir.rglob("*")))
+    return _summary(videos, sounds, offset_s)
 
 
 def _manifests(out_dir: Path, *, hls: bool, dash: bool) -> Manifests:
@@ -125,8 +125,7 @@ def _check_files(out_dir: Path, tracks: Sequence[Packed], manifests: Manifests) 
     lists += manifests.dash.values()
     named = {name for listing in lists for name in (listing.init, *listing.segments)}
     named |= {f"mp4/{track.name}.mp4" for track in tracks if track.mp4}
-    files = [path for path in out_dir.rglob("*") if path.is_file()]
-    present = {path.relative_to(out_dir).as_posix() for path in files if path.suffix not in (".m3u8", ".mpd")}
+    present = {name for name in package_files(out_dir) if not name.endswith((".m3u8", ".mpd"))}
     if missing := sorted(named - present):
         raise ProofFailed(f"{len(missing)} files that the manifests name do not exist, first {missing[0]}")
     if unnamed := sorted(present - named):
@@ -163,8 +162,9 @@ def _check_equal(timelines: Mapping[str, object], what: str) -> None:
             raise ProofFailed(f"the {what} of {name} differs from that of {first}")
 
 
-def _check_segments(out_dir: Path, folder: str, source: Scan, manifests: Manifests) -> Scan:
-    """The segments hold exactly the packets of `source`, start with key frames, and last as long as is written."""
+def _check_segments(out_dir: Path, track: Packed, manifests: Manifests) -> Scan:
+    """The segments hold exactly the packets of our file, start with key frames, and last as long as is written."""
+    folder, source = track.folder, track.scan
     listing = manifests.listing(folder)
     scan = scan_segments([out_dir / name for name in (listing.init, *listing.segments)])
     if scan.packets != source.packets or abs(scan.end_s - source.end_s) > scan.tick_s:
@@ -223,7 +223,7 @@ def _check_lengths(video: Scan, segment_seconds: float) -> None:
         )
 
 
-def _summary(videos: Sequence[Scan], sounds: Sequence[Scan], offset_s: Fraction, files: int) -> PackageCheck:
+def _summary(videos: Sequence[Scan], sounds: Sequence[Scan], offset_s: Fraction) -> PackageCheck:
     first = (*videos, *sounds)[0]
     lengths = [part.duration_s for part in first.parts]
     return PackageCheck(
@@ -232,8 +232,13 @@ def _summary(videos: Sequence[Scan], sounds: Sequence[Scan], offset_s: Fraction,
         shortest_segment_s=float(min(lengths[:-1] or lengths)),
         start_offset_ms=float(offset_s * 1000),
         duration_s=float(max(scan.end_s for scan in videos or sounds)),
-        files=files,
     )
+
+
+def package_files(out_dir: Path) -> list[str]:
+    """The package's files, relative to `out_dir`, sorted; others write beside it at the same time."""
+    files = [path for top in TOP_FOLDERS for path in (out_dir / top).rglob("*") if path.is_file()]
+    return sorted(path.relative_to(out_dir).as_posix() for path in files)
 
 
 def _folder(path: str) -> str:

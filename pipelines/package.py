@@ -18,13 +18,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipelines.check import PackageCheck, Packed, check_package
+import av
+
+from pipelines.check import PackageCheck, Packed, check_package, package_files
 from pipelines.errors import EncodeFailed
 from pipelines.faststart import write_faststart
 from pipelines.playlists import AudioTrack, mend_dash, mend_hls
+from pipelines.segments import scan_file
 
 PR_SET_PDEATHSIG = 1
 # Measured: 20 MB/s and more on one busy core; a packager that is ten times slower than that hangs.
@@ -94,9 +98,10 @@ class PackageResult:
 def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -> PackageResult:
     """Write the package and prove it. Raises EncodeFailed when the packager refuses, ProofFailed by the check."""
     out_dir = Path(request.out_dir)
+    tracks = _scanned(request)
     started = time.monotonic()
     if request.hls or request.dash:
-        _segments(request, out_dir, report)
+        _segments(request, _shortest_gop_s(request, tracks), out_dir, report)
     packager_s = time.monotonic() - started
     for rendition in request.renditions:
         if rendition.mp4:
@@ -104,25 +109,35 @@ def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -
             write_faststart(rendition.path, _audio_for_mp4(request), out_dir / "mp4" / f"{rendition.name}.mp4")
     check = check_package(
         out_dir,
-        _packed(request),
+        tracks,
         hls=request.hls,
         dash=request.dash,
         segment_seconds=request.segment_seconds,
         progress=lambda folder: report({"checking": folder}),
     )
-    files = sorted(path for path in out_dir.rglob("*") if path.is_file())
+    files = package_files(out_dir)
     return PackageResult(
-        files=tuple(path.relative_to(out_dir).as_posix() for path in files),
-        bytes=sum(path.stat().st_size for path in files),
+        files=tuple(files),
+        bytes=sum((out_dir / name).stat().st_size for name in files),
         check=check,
         packager_s=packager_s,
         cpu_s=_cpu_s(),
     )
 
 
-def _packed(request: PackageRequest) -> list[Packed]:
-    videos = [Packed("video", r.name, Path(r.path), r.mp4) for r in request.renditions]
-    return [*videos, *(Packed("audio", track.name, Path(track.path)) for track in request.audio)]
+def _scanned(request: PackageRequest) -> list[Packed]:
+    """What goes in, read packet by packet: the check looks for the same in the package."""
+    try:
+        videos = [Packed("video", r.name, scan_file(Path(r.path)), r.mp4) for r in request.renditions]
+        return [*videos, *(Packed("audio", track.name, scan_file(Path(track.path))) for track in request.audio)]
+    except av.error.FFmpegError as error:
+        raise EncodeFailed("a file of ours cannot be read", detail={"native": str(error)}) from error
+
+
+def _shortest_gop_s(request: PackageRequest, tracks: list[Packed]) -> float:
+    """Between any two key frames of the first rendition; they vary where the frame rate does."""
+    keys = tracks[0].scan.keys_s
+    return min((float(b - a) for a, b in pairwise(keys)), default=request.gop_seconds)
 
 
 def _audio_for_mp4(request: PackageRequest) -> str | None:
@@ -131,12 +146,14 @@ def _audio_for_mp4(request: PackageRequest) -> str | None:
     return best.path if best else None
 
 
-def _segments(request: PackageRequest, out_dir: Path, report: Callable[[dict[str, Any]], None]) -> None:
+def _segments(
+    request: PackageRequest, fragment_s: float, out_dir: Path, report: Callable[[dict[str, Any]], None]
+) -> None:
     inputs = out_dir / INPUTS
     inputs.mkdir(parents=True)
     try:
         tracks = audio_tracks(request.audio)
-        arguments = _arguments(request, tracks, inputs)
+        arguments = _arguments(request, tracks, fragment_s, inputs)
         _run(arguments, out_dir, _time_limit_s(request), report)
     finally:
         for link in inputs.iterdir():
@@ -179,7 +196,7 @@ def _label(track: PackageAudio, taken: set[str]) -> str:
     return next(label for label in numbered if label not in taken)
 
 
-def _arguments(request: PackageRequest, tracks: tuple[AudioTrack, ...], inputs: Path) -> list[str]:
+def _arguments(request: PackageRequest, tracks: tuple[AudioTrack, ...], fragment_s: float, inputs: Path) -> list[str]:
     """The packager's command line; all paths are relative, so that none of this machine's gets into an output."""
     streams = []
     for rendition in request.renditions:
@@ -196,7 +213,8 @@ def _arguments(request: PackageRequest, tracks: tuple[AudioTrack, ...], inputs: 
         # Whole GOPs: a length that is no multiple would cut segments of changing length. A microsecond less, because a
         # key frame that rounding puts before the border would make its segment one GOP longer.
         f"--segment_duration={_segment_s(request):.6f}",
-        f"--fragment_duration={request.gop_seconds - 1e-6:.6f}",  # I-frame playlists list one entry a fragment
+        # I-frame playlists list one key frame of each fragment: with the shortest GOP, that is every key frame.
+        f"--fragment_duration={fragment_s - 1e-6:.6f}",
         "--generate_static_live_mpd",  # templates make a live manifest otherwise
         "--use_fake_clock_for_muxer",  # the same input gives the same bytes, and no creation times
         "--single_threaded",  # threads give the manifest's parts numbers by chance; the work is only copying
@@ -225,8 +243,12 @@ def _descriptor(source: str, kind: str, name: str) -> str:
     return f"in={source},stream={kind},init_segment={folder}/init.mp4,segment_template={folder}/seg_$Number%05d$.m4s"
 
 
+def _paths(request: PackageRequest) -> list[str]:
+    return [*(r.path for r in request.renditions), *(track.path for track in request.audio)]
+
+
 def _time_limit_s(request: PackageRequest) -> float:
-    size = sum(track.path.stat().st_size for track in _packed(request))
+    size = sum(Path(path).stat().st_size for path in _paths(request))
     return PACKAGER_BASE_S + size / PACKAGER_BYTES_PER_S
 
 

@@ -14,7 +14,9 @@ from pipelines.check import Packed, check_package
 from pipelines.errors import EncodeFailed, ProofFailed
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult, audio_tracks, package
 from pipelines.playlists import read_media_playlist, read_mpd
+from pipelines.segments import scan_file
 from tests.support.joined import write_aac, write_video
+from tests.support.media import clip
 
 
 def ignore(_: dict[str, Any]) -> None:
@@ -68,7 +70,7 @@ def make(files: Path, tmp_path: Path) -> Callable[..., Made]:
 
     def made(**changes: Any) -> Made:
         out_dir = tmp_path / "out"
-        out_dir.mkdir()
+        out_dir.mkdir(exist_ok=True)
         request = PackageRequest(
             renditions=(rendition(files, "low"), rendition(files, "high", mp4=True)),
             audio=(track(files, "eng", 1),),
@@ -93,8 +95,8 @@ def whole(make: Callable[..., Made]) -> Made:
 def check_again(made: Made, **changes: Any) -> None:
     """The check alone, on the package as it lies there now."""
     request = replace(made.request, **changes)
-    tracks = [Packed("video", r.name, Path(r.path), r.mp4) for r in request.renditions]
-    tracks += [Packed("audio", a.name, Path(a.path)) for a in request.audio]
+    tracks = [Packed("video", r.name, scan_file(Path(r.path)), r.mp4) for r in request.renditions]
+    tracks += [Packed("audio", a.name, scan_file(Path(a.path))) for a in request.audio]
     check_package(
         made.root,
         tracks,
@@ -385,14 +387,45 @@ def test_segments_of_a_length_nobody_asked_for_are_refused(whole: Made) -> None:
         check_again(whole, segment_seconds=6.0)
 
 
-def test_an_unreadable_rendition_is_a_typed_error_with_the_packagers_words(
-    make: Callable[..., Made], tmp_path: Path
-) -> None:
+def test_an_unreadable_rendition_is_a_typed_error(make: Callable[..., Made], tmp_path: Path) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"no media at all")
-    with pytest.raises(EncodeFailed, match="exit code") as caught:
+    with pytest.raises(EncodeFailed, match="cannot be read"):
         make(renditions=(PackageRendition("broken", str(path), "h264", 2, 2, Fraction(30), mp4=False),))
-    assert "Failed to detect the container type" in caught.value.detail["native"]
+
+
+def test_what_the_packager_refuses_is_a_typed_error_with_its_words(make: Callable[..., Made], tmp_path: Path) -> None:
+    path = tmp_path / "flv1.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(3):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(EncodeFailed, match="exit code") as caught:
+        make(renditions=(PackageRendition("odd", str(path), "mpeg4", 64, 64, Fraction(30), mp4=False),), audio=())
+    assert "Packaging Error" in caught.value.detail["native"]
+
+
+def test_others_may_write_into_the_same_folder(make: Callable[..., Made], tmp_path: Path) -> None:
+    (tmp_path / "out" / "poster").mkdir(parents=True)
+    (tmp_path / "out" / "poster" / "poster.jpg").write_bytes(b"jpeg")
+    assert not any("poster" in name for name in make().result.files)
+
+
+def test_a_variable_frame_rate_keeps_every_key_frame_in_the_iframe_playlist(
+    make: Callable[..., Made], tmp_path: Path
+) -> None:
+    path = tmp_path / "variable.mp4"
+    steps = [1, 1, 3, 1, 2, 1, 1, 4] * 30
+    pts = tuple(sum(steps[:number]) for number in range(len(steps)))
+    source = clip(frames=len(pts), gop=20, bframes=0, pts=pts, time_base=Fraction(1, 60), fps=60)
+    shutil.copy(source, path)
+    variable = PackageRendition("variable", str(path), "h264", 320, 180, Fraction(60), mp4=False)
+    made = make(renditions=(variable,), audio=(), gop_seconds=20 / 60)
+    assert len(read_media_playlist(made.root / "hls/iframes-variable.m3u8").segments) == 12
 
 
 def test_labels_are_never_given_twice() -> None:
