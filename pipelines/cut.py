@@ -38,6 +38,13 @@ def cut(
                 bounds = tried
                 break
             wanted = wanted * 3 // 4
+    return at_bounds(index, rows, bounds, deinterlace=deinterlace)
+
+
+def at_bounds(
+    index: FrameIndex, rows: Sequence[FrameRow], bounds: Sequence[int], *, deinterlace: bool
+) -> tuple[ChunkPlan, ...]:
+    """The chunks between `bounds`: output frames, rising, from 0 to the number of rows."""
     neighbours = NEIGHBOURS if deinterlace else 0
     return tuple(
         _chunk(index, rows, number, start, end, neighbours) for number, (start, end) in enumerate(pairwise(bounds))

@@ -100,9 +100,8 @@ def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[Frame
     of constant rate counts as lying exactly on its grid, so that rounded or jittery times neither repeat nor drop one.
     """
     pts = index.pts
-    if rate.constant and rate.fps == output:
-        count = len(pts)
-        _check_count(count)
+    if rate.constant and abs(output / rate.fps - 1) * len(pts) <= Fraction(1, 2):
+        _check_count(len(pts))
         return [FrameRow(source, number) for number, source in enumerate(_names(index))]
     if rate.constant:
         step = float(output / rate.fps)
