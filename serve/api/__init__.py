@@ -1,0 +1,72 @@
+"""The HTTP API: FastAPI alone, without Ray, so that it runs under any ASGI server and in a test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from ladders.catalog import names
+from serve import problems
+from serve.api import events, jobs, media, operations, problem_docs, recipes
+from serve.api.deps import Deps
+from serve.api.gate import Gate
+from serve.api.schemas import Problem
+from serve.background import forever
+
+API_VERSION = "1"
+THREADS = 64
+
+Background = Callable[[], Awaitable[None]]
+
+__all__ = ["Deps", "create_api"]
+
+
+class FarmApi(FastAPI):
+    """FastAPI with its OpenAPI document completed by what only we know."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if not self.openapi_schema:
+            self.openapi_schema = _completed(super().openapi())
+        return self.openapi_schema
+
+
+def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
+    """The application; everything that it needs from outside is in `deps`. `background` runs while it serves."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        # The default is a few threads per core; ours only wait for the database and for storage.
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="api") as pool:
+            loop.set_default_executor(pool)
+            running = [asyncio.create_task(forever(work)) for work in background]
+            yield
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    # No pages of the framework's: they load scripts from other people's servers.
+    api = FarmApi(title="Transcoding farm", version=API_VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
+    api.state.deps = deps
+    for module in (media, jobs, events, recipes, operations, problem_docs):
+        api.include_router(module.router)
+    problems.install(api)
+    api.add_middleware(Gate, settings=deps.settings)
+    return api
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    schemas = document["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    schemas["CompleteRequest"]["properties"]["recipe"]["enum"] = list(names())
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "`mf_…`, made with `farm keys new`."}
+    }
+    document["security"] = [{"key": []}]
+    return document

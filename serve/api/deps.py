@@ -1,0 +1,36 @@
+"""What the endpoints work with, handed in by whoever makes the application."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from cluster.jobs import JobStore
+from cluster.settings import StorageSettings
+from cluster.storage import Storage
+from serve.auth import Caller
+from serve.settings import ServeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything outside of the request."""
+
+    store: JobStore
+    storage_settings: StorageSettings
+    output: Storage  # where artifacts are published
+    settings: ServeSettings
+    nudge: Callable[[], None]  # tells the dispatcher that there is work; never fails, never waits
+
+
+def _deps(request: Request) -> Deps:
+    return cast(Deps, request.app.state.deps)
+
+
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
+Farm = Annotated[Deps, Depends(_deps)]
+Who = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,96 @@
+"""What every request passes before anything reads it: a key, a bound on its body, a declared content type.
+
+Plain ASGI around the whole application, so that nothing is open unless it is named here: an unknown path, the OpenAPI
+document and an endpoint that somebody adds tomorrow are all closed.
+"""
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve import problems
+from serve.auth import Caller, identify, owner_of_this_machine
+from serve.errors import BodyTooLarge, UnsupportedBody
+from serve.settings import ServeSettings
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Authenticates, bounds and answers for what escapes from the application."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        self._app = app
+        self._keys = settings.keys
+        self._limit = settings.body_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                # Never guessed into a script, never shown from a cache to somebody else.
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            if scope["path"] not in OPEN_PATHS:
+                scope.setdefault("state", {})["caller"] = self._caller(scope)
+            await self._app(scope, await self._bounded(scope, receive), sending)
+        except ClientDisconnect:
+            return  # nobody is left to be told
+        except Exception as error:
+            if started:
+                log.exception("the answer to %s %s broke off", scope["method"], scope["path"])
+                raise
+            await problems.response(error)(scope, receive, sending)
+
+    def _caller(self, scope: Scope) -> Caller:
+        headers = Headers(scope=scope)
+        if self._keys:
+            return identify(self._keys, headers.get("authorization"))
+        client = scope.get("client")
+        forwarded = "forwarded" in headers or "x-forwarded-for" in headers
+        return owner_of_this_machine(client[0] if client else None, headers.get("host"), forwarded)
+
+    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, read here up to the limit: bodies are small, and a refusal can still be answered in full."""
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > self._limit):
+            raise BodyTooLarge(f"the body may have {self._limit} bytes")
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return _replay(message, receive)
+            body += message.get("body", b"")
+            if len(body) > self._limit:
+                raise BodyTooLarge(f"the body may have {self._limit} bytes")
+            if not message.get("more_body", False):
+                break
+        if body and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedBody("send the body as application/json")
+        return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
+
+
+def _replay(first: Message, receive: Receive) -> Receive:
+    """`first`, then whatever else comes (the client's disconnect)."""
+    waiting = [first]
+
+    async def replayed() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed

@@ -1,0 +1,137 @@
+"""Uploads that are complete, and what has become of them."""
+
+import asyncio
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from cluster.jobs import NewJob
+from cluster.storage.sources import SourceObject, Sources
+from cluster.storage.urls import AllowedSources
+from ladders.catalog import load_preset
+from ladders.model import Recipe
+from pipelines.errors import EmptyFile
+from serve.api.deps import Deps, Farm, Who
+from serve.api.problem_docs import problems
+from serve.api.schemas import (
+    IDEMPOTENCY_KEY_PATTERN,
+    MEDIA_ID_PATTERN,
+    ORG_PATTERN,
+    Accepted,
+    CompleteRequest,
+    MediaView,
+)
+from serve.api.views import media_view
+from serve.errors import Forbidden, NotFound
+from serve.webhooks import check_callback
+
+POLL_AFTER_S = 2  # progress is written about once a second
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+router = APIRouter(prefix="/v1/media", tags=["media"])
+
+MediaId = Annotated[
+    str, Path(pattern=MEDIA_ID_PATTERN, description="The caller's own name for the item.", examples=["clip-1"])
+]
+
+
+@router.post(
+    "/{media_id}/complete",
+    operation_id="completeUpload",
+    status_code=202,
+    summary="An upload is complete: turn it",
+    responses={
+        202: {
+            "description": "Accepted: the job is stored durably.",
+            "headers": {
+                "Location": {"description": "The job.", "schema": {"type": "string"}},
+                "Retry-After": {"description": "Seconds until it is worth asking.", "schema": {"type": "integer"}},
+            },
+        },
+        **problems(400, 401, 403, 404, 413, 415, 422, 500, 502, 503, 507),
+    },
+)
+async def complete(
+    media_id: MediaId,
+    body: CompleteRequest,
+    request: Request,
+    response: Response,
+    farm: Farm,
+    caller: Who,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            pattern=IDEMPOTENCY_KEY_PATTERN,
+            description="The same key with the same request gives the same answer; with another request, 422.",
+            examples=["upload-8c1f"],
+        ),
+    ] = None,
+) -> Accepted:
+    """Check the request and the source, commit the job, answer. Nothing on this path waits for the dispatcher."""
+    caller.must_write()
+    org = caller.org_or(body.org)
+    if not caller.sees(org):
+        raise Forbidden("this key may not act for that org")
+    if body.callback_url is not None:
+        check_callback(body.callback_url, farm.settings)
+    recipe = load_preset(body.recipe)
+    source = await asyncio.to_thread(_source, body.source, farm)
+    new = _new_job(org, media_id, body, recipe, source, request.headers.get("traceparent"))
+    job, _ = await asyncio.to_thread(farm.store.create, new, idempotency_key)
+    farm.nudge()
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_AFTER_S)
+    return Accepted(
+        job_id=job.id, media_id=job.media_id, org=job.org, recipe=job.recipe_name, created_at=job.created_at
+    )
+
+
+def _source(uri: str, farm: Deps) -> SourceObject:
+    allowed = AllowedSources(farm.storage_settings.source_prefixes)
+    with Sources(farm.storage_settings, allowed) as sources:
+        source = sources.open(uri)
+    if source.size_bytes == 0:
+        raise EmptyFile("the file has no bytes")
+    return source
+
+
+def _new_job(
+    org: str, media_id: str, body: CompleteRequest, recipe: Recipe, source: SourceObject, traceparent: str | None
+) -> NewJob:
+    return NewJob(
+        org=org,
+        media_id=media_id,
+        recipe_name=recipe.name,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest,
+        source_uri=source.uri,
+        source_etag=source.etag,
+        source_bytes=source.size_bytes,
+        kind=body.kind,
+        priority=body.priority,
+        callback_url=body.callback_url,
+        metadata=dict(body.metadata),
+        # W3C Trace Context: a header that cannot be read is as good as none.
+        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
+    )
+
+
+@router.get(
+    "/{media_id}",
+    operation_id="getMedia",
+    summary="What has become of a media item",
+    responses=problems(401, 404, 422, 500, 502, 503),
+)
+async def get_media(
+    media_id: MediaId,
+    farm: Farm,
+    caller: Who,
+    org: Annotated[str | None, Query(pattern=ORG_PATTERN, description="The key's own org when left out.")] = None,
+) -> MediaView:
+    """The newest job of the item, its artifacts and its report."""
+    wanted = caller.org_or(org)
+    job = await asyncio.to_thread(farm.store.latest_for_media, wanted, media_id) if caller.sees(wanted) else None
+    if job is None:
+        raise NotFound("there is no media item of this name")
+    return await asyncio.to_thread(media_view, job, farm.output)

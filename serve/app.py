@@ -1,0 +1,62 @@
+"""The application that Ray Serve runs: `serve deploy serve-config.yaml`, or `farm up` on one machine."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve as ray_serve
+from ray.serve import Application
+from ray.serve.config import HTTPOptions, ProxyLocation
+
+from cluster.farm_settings import FarmSettings
+from cluster.settings import load
+from serve.deployments import GatewayDeployment
+from serve.settings import ServeSettings
+
+APP = "farm"
+
+
+class AppArgs(BaseModel):
+    """The `args` of serve-config.yaml. A misspelt one is an error, unlike in Ray's own deployment options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    """Two survive the loss of one."""
+    replica_cpus: Annotated[float, Field(ge=0, le=16)] = 0.2
+    """A replica waits for the database most of its time."""
+    max_ongoing_requests: Annotated[int, Field(ge=1)] = 64
+    """Per replica; each may hold a thread of its pool."""
+    max_queued_requests: Annotated[int, Field(ge=1)] = 512
+    """Before callers are told 503; Ray's default is to queue without end."""
+    control_nodes_only: bool = False
+    """Keep replicas off the nodes that encode (label role=control of ray-cluster.yaml)."""
+
+
+def build(args: AppArgs) -> Application:
+    """The application; settings that cannot work are found here, before any replica starts."""
+    load(ServeSettings)
+    FarmSettings.load()
+    actor_options: dict[str, object] = {"num_cpus": args.replica_cpus}
+    if args.control_nodes_only:
+        actor_options["label_selector"] = {"role": "control"}
+    return GatewayDeployment.options(
+        num_replicas=args.replicas,
+        max_ongoing_requests=args.max_ongoing_requests,
+        max_queued_requests=args.max_queued_requests,
+        ray_actor_options=actor_options,
+        health_check_period_s=10,
+        graceful_shutdown_timeout_s=10,
+    ).bind()
+
+
+def start_api(settings: ServeSettings) -> None:
+    """Serve the API on the Ray that this process is connected to, at the settings' host and port."""
+    ray_serve.start(
+        proxy_location=ProxyLocation.HeadOnly, http_options=HTTPOptions(host=settings.host, port=settings.port)
+    )
+    ray_serve.run(build(AppArgs(replicas=1, replica_cpus=0)), name=APP)
+
+
+def stop_api() -> None:
+    """End the API; what was accepted stays in the job store."""
+    ray_serve.shutdown()  # type: ignore[no-untyped-call]

@@ -1,0 +1,74 @@
+"""What a replica of the API does beside answering: waking the dispatcher, keeping one alive, sending callbacks.
+
+All of it may run in every replica at once, and none of it is waited for by a request.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from cluster.errors import InfraError
+from cluster.jobs import JobStore
+from serve.settings import ServeSettings
+from serve.webhooks import deliver_due, http_client
+
+CALLBACK_POLL_S = 1.0
+STORE_AWAY_S = 5.0
+SUPERVISE_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Nudger:
+    """Calls `wake` soon, on a thread of its own: Ray may take its time to answer, an upload may not."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._wanted = threading.Event()
+        threading.Thread(target=self._run, name="nudger", daemon=True).start()
+
+    def __call__(self) -> None:
+        """Ask for one call; many at once are one."""
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            self._wake()
+
+
+async def send_callbacks(store: JobStore, settings: ServeSettings) -> None:
+    """Send what is owed, until cancelled."""
+    async with http_client() as client:
+        while True:
+            try:
+                sent = await deliver_due(store, settings, client, datetime.now(UTC))
+            except InfraError as error:
+                log.warning("callbacks wait: %s: %s", error.code, error.public_message)
+                await asyncio.sleep(STORE_AWAY_S)
+                continue
+            if not sent:
+                await asyncio.sleep(CALLBACK_POLL_S)
+
+
+async def supervise(ensure: Callable[[], object]) -> None:
+    """Call `ensure` now and again, until cancelled; its failures are the dispatcher's, never the API's."""
+    while True:
+        try:
+            await asyncio.to_thread(ensure)
+        except Exception:
+            log.exception("the dispatcher could not be started; tried again in %.0f s", SUPERVISE_S)
+        await asyncio.sleep(SUPERVISE_S)
+
+
+async def forever(work: Callable[[], Awaitable[None]], pause_s: float = STORE_AWAY_S) -> None:
+    """Run endless `work`; should a bug end it, log that and run it again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background work broke off; started again in %.0f s", pause_s)
+        await asyncio.sleep(pause_s)

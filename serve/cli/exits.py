@@ -1,0 +1,71 @@
+"""How a command ends: one line for a person, one number for a script.
+
+0 done; 1 usage or configuration; 2 the media was rejected; 3 partly done; 4 infrastructure; 130 interrupted.
+"""
+
+import json
+import logging
+import sys
+from enum import IntEnum
+
+from cluster.errors import (
+    ForbiddenUri,
+    InfraError,
+    InvalidKey,
+    ObjectExists,
+    SettingsInvalid,
+    SourceMissing,
+    StoreOutdated,
+)
+from ladders.errors import LadderError
+from pipelines.errors import MediaError, RejectedMedia
+from serve.errors import ApiError, FarmRefused, FarmUnreachable
+
+log = logging.getLogger(__name__)
+
+
+class ExitCode(IntEnum):
+    """What the shell sees."""
+
+    DONE = 0
+    USAGE = 1
+    REJECTED = 2
+    PARTLY = 3
+    INFRASTRUCTURE = 4
+    INTERRUPTED = 130
+
+
+# What the user chose wrongly, as opposed to what broke.
+_USAGE: tuple[type[Exception], ...] = (
+    LadderError,
+    ForbiddenUri,
+    InvalidKey,
+    ObjectExists,
+    SettingsInvalid,
+    SourceMissing,
+    StoreOutdated,
+)
+EXPECTED: tuple[type[Exception], ...] = (MediaError, InfraError, LadderError, ApiError)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The number for an error that ends a command."""
+    if isinstance(error, RejectedMedia):
+        return ExitCode.REJECTED
+    if isinstance(error, _USAGE):
+        return ExitCode.USAGE
+    if isinstance(error, ApiError):
+        broken = isinstance(error, FarmUnreachable) or (isinstance(error, FarmRefused) and error.status >= 500)
+        return ExitCode.INFRASTRUCTURE if broken else ExitCode.USAGE
+    return ExitCode.INFRASTRUCTURE
+
+
+def report(error: Exception, as_json: bool) -> ExitCode:
+    """Say on stderr, in one line, what went wrong; with `as_json` also as the command's one document."""
+    code = str(getattr(error, "code", "internal_error"))
+    message = " ".join(str(getattr(error, "public_message", error)).split())
+    print(f"error: {code}: {message}", file=sys.stderr)
+    if as_json:
+        retryable = bool(getattr(error, "retryable", False))
+        print(json.dumps({"error": {"code": code, "message": message, "retryable": retryable}}))
+    return exit_code(error)

@@ -1,0 +1,136 @@
+"""Commands about the farm itself: doctor, up, recipes, keys, db."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import yaml
+from rich.console import Console
+
+from ladders import catalog
+from pipelines.errors import MediaError
+from serve.auth import new_key
+from serve.cli.exits import ExitCode
+from serve.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(doctor)
+    app.command()(up)
+    recipes = typer.Typer(help="What can be made.", no_args_is_help=True)
+    recipes.command("list")(recipes_list)
+    recipes.command("check")(recipes_check)
+    recipes.command("show")(recipes_show)
+    app.add_typer(recipes, name="recipes")
+    keys = typer.Typer(help="Who may ask.", no_args_is_help=True)
+    keys.command("new")(keys_new)
+    app.add_typer(keys, name="keys")
+    database = typer.Typer(help="The job store.", no_args_is_help=True)
+    database.command("upgrade")(db_upgrade)
+    app.add_typer(database, name="db")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, and why not where it cannot."""
+    from serve.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([finding.to_wire() for finding in findings]))
+    else:
+        console = Console(highlight=False)
+        for finding in findings:
+            mark = "[green]yes[/]" if finding.ok else ("[red]no [/]" if finding.needed else "[yellow]no [/]")
+            console.print(f"{mark}  {finding.name:<12} ", end="")
+            console.print(finding.reason, markup=False)
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API, on loopback.")] = 8000,
+    data: Annotated[Path | None, typer.Option(help="Folder for the job store and outputs.", metavar="DIR")] = None,
+) -> None:
+    """Run the whole farm on this machine until Ctrl-C: Ray, the dispatcher and the API."""
+    from serve.embedded import EmbeddedFarm
+
+    with EmbeddedFarm(port=port, data_dir=data) as farm:
+        typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")
+        typer.echo("farm: sources may come from " + ", ".join(farm.source_prefixes))
+        typer.echo("farm: try `farm submit FILE --wait`; Ctrl-C ends the farm, accepted jobs are kept")
+        farm.serve_forever()
+
+
+def recipes_list(as_json: AsJson = False) -> None:
+    """Name every recipe."""
+    found = [catalog.load_recipe(name) for name in catalog.names()]
+    if as_json:
+        typer.echo(json.dumps([{"name": recipe.name, "description": recipe.description} for recipe in found]))
+        return
+    for recipe in found:
+        typer.echo(f"{recipe.name:<12} {recipe.description}")
+
+
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(help="Name or file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print a recipe with every default filled in."""
+    values = catalog.load_recipe(recipe).model_dump(mode="json")
+    typer.echo(json.dumps(values) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+
+
+def recipes_check(
+    recipe: Annotated[
+        list[str] | None, typer.Argument(help="Names or files; every known recipe when left out.")
+    ] = None,
+) -> None:
+    """Read recipes and really open every encoder that they ask for."""
+    from serve.recipe_check import check_recipe
+
+    broken = 0
+    for name in recipe or catalog.names():
+        try:
+            encoders = check_recipe(catalog.load_recipe(name))
+        except (catalog.LadderError, MediaError) as error:
+            broken += 1
+            typer.echo(f"{name}: {error.code}: {error.public_message}", err=True)
+        else:
+            typer.echo(f"{name}: fine ({', '.join(encoders)})")
+    if broken:
+        raise UsageError(f"{broken} recipes cannot be used")
+
+
+def keys_new(
+    key_id: Annotated[str, typer.Option("--id", help="Lower-case letters and digits; appears in logs.")],
+    org: Annotated[str, typer.Option(help="The one org that the key may act for; * for every org.")] = "*",
+    scope: Annotated[Literal["read", "write"], typer.Option(help="What it may do.")] = "write",
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key; it is shown once and stored nowhere."""
+    try:
+        key, entry = new_key(key_id, org, scope)
+    except ValueError:
+        raise UsageError(
+            "--id takes lower-case letters and digits, --org letters, digits, dot, dash, underscore"
+        ) from None
+    if as_json:
+        typer.echo(json.dumps({"key": key, "entry": entry}))
+        return
+    typer.echo(f"key, for the caller:          {key}")
+    typer.echo(f"entry, for FARM_API_KEYS:     {entry}")
+
+
+def db_upgrade() -> None:
+    """Bring the job store's tables to this version."""
+    from cluster.jobs import open_store
+    from cluster.settings import DatabaseSettings, load
+
+    store = open_store(load(DatabaseSettings))
+    store.upgrade()
+    store.close()
+    typer.echo("the job store is up to date")

@@ -1,0 +1,203 @@
+"""Commands that work on media here and now: probe, transcode, verify."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cluster.errors import ChecksumMismatch, InvalidKey, ObjectExists, ObjectMissing
+from cluster.farm_settings import FarmSettings
+from cluster.storage import Storage, open_storage
+from cluster.storage.base import sha256_of
+from ladders.catalog import load_recipe
+from ladders.model import Recipe
+from pipelines.facts import MediaInfo
+from pipelines.wire import to_wire
+from serve.cli.progress import display
+from serve.cli.report_table import print_report, print_stages
+from serve.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+HASHES_AT_ONCE = 4
+MANIFEST = "manifest.json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(probe)
+    app.command()(transcode)
+    app.command()(verify)
+
+
+def probe(
+    file: Annotated[Path, typer.Argument(help="A local file.", metavar="FILE")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a file is, or why it is refused."""
+    from cluster.local import inspect_file
+
+    _must_be_a_file(file)
+    inspected = inspect_file(file, settings=FarmSettings.load())
+    if as_json:
+        index = inspected.index
+        frames = (
+            None
+            if index is None
+            else {
+                "frames": len(index.pts),
+                "keyframes": len(index.keys),
+                "chunkable": index.chunkable,
+                "why_not_chunkable": index.why_not_chunkable,
+            }
+        )
+        typer.echo(json.dumps({"info": to_wire(inspected.info), "index": frames}))
+        return
+    for line in _facts(inspected.info):
+        typer.echo(line)
+    if inspected.index is not None:
+        index = inspected.index
+        cut = "can be cut into chunks" if index.chunkable else f"one chunk: {index.why_not_chunkable}"
+        typer.echo(f"frames     {len(index.pts)}, {len(index.keys)} of them keyframes; {cut}")
+
+
+def _facts(info: MediaInfo) -> Iterator[str]:
+    yield f"container  {info.container}, {info.size_bytes:,} bytes, {info.duration_s:.3f} s"
+    if (video := info.video) is not None:
+        width, height = video.display_size
+        yield (
+            f"video      {video.codec} {width}×{height}, {float(video.frame_rate):.3f} frames/s, {video.pixel_format}, "
+            f"{video.dynamic_range}, turned by {video.rotation_deg}°, {video.field_order}"
+        )
+    for track in info.audio:
+        yield f"audio      {track.codec} {track.layout} {track.sample_rate_hz} Hz, language {track.language}"
+    for other in info.other_streams:
+        yield f"left out   {other}"
+
+
+def transcode(
+    source: Annotated[str, typer.Argument(help="A local file, or s3://bucket/key.", metavar="INPUT")],
+    out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that gets the outputs.", metavar="DIR|URI")],
+    recipe: Annotated[str, typer.Option(help="Name or file; see `farm recipes list`.")] = "standard",
+    as_json: AsJson = False,
+) -> None:
+    """Turn one file into a ladder on this machine, without a farm running."""
+    from cluster.local import run_local
+
+    chosen = load_recipe(recipe)
+    if "://" not in source:
+        _must_be_a_file(Path(source))
+    settings = FarmSettings.load()
+    output_uri = _output_uri(out)
+    storage = open_storage(output_uri, settings.storage)
+    _refuse_other_media(storage, chosen, out)
+    with display(as_json) as shown:
+        made = run_local(
+            source, chosen, output_uri, settings=settings, on_progress=lambda now: shown.update(now.snapshot())
+        )
+    if as_json:
+        typer.echo(json.dumps({"output": output_uri, "manifest": storage.url(made["manifest_key"]), **made}))
+        return
+    console = Console()
+    print_report(made["report"], console)
+    print_stages(made["report"], console)
+    typer.echo(f"{len(made['report']['renditions'])} renditions, manifest {storage.url(made['manifest_key'])}")
+
+
+def verify(
+    where: Annotated[
+        str, typer.Argument(help="A manifest, its folder, or s3://bucket/prefix.", metavar="MANIFEST|DIR|URI")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Read back everything that a manifest lists and compare sizes and SHA-256."""
+    uri = where if "://" in where else Path(where).absolute().as_uri()
+    uri = uri.removesuffix("/").removesuffix("/" + MANIFEST)
+    if uri.startswith("file://") and not (Path(where) if "://" not in where else Path(uri[7:])).exists():
+        raise UsageError(f"{where} does not exist")
+    storage = open_storage(uri, FarmSettings.load().storage)
+    if storage.stat(MANIFEST) is None:
+        raise ObjectMissing(f"there is no {MANIFEST} in {where}")
+    artifacts = _artifacts(storage.get_bytes(MANIFEST), where)
+    with ThreadPoolExecutor(HASHES_AT_ONCE) as pool:
+        problems = [p for p in pool.map(lambda artifact: _damage(artifact, storage), artifacts) if p is not None]
+    if as_json and not problems:
+        typer.echo(json.dumps({"manifest": f"{uri}/{MANIFEST}", "artifacts": len(artifacts), "damaged": []}))
+    elif not problems:
+        typer.echo(f"{len(artifacts)} artifacts are as the manifest says")
+    else:
+        for problem in problems:
+            typer.echo(problem, err=True)
+        raise ChecksumMismatch(f"{len(problems)} of {len(artifacts)} artifacts are damaged or missing")
+
+
+def _artifacts(manifest: bytes, where: str) -> list[dict[str, Any]]:
+    try:
+        artifacts = json.loads(manifest)["artifacts"]
+        return [{"path": str(a["path"]), "sha256": str(a["sha256"]), "bytes": int(a["bytes"])} for a in artifacts]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"the {MANIFEST} in {where} is not a manifest of the farm") from None
+
+
+def _damage(artifact: dict[str, Any], storage: Storage) -> str | None:
+    """What is wrong with one artifact, None when nothing is."""
+    path = artifact["path"]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            here = storage.local_path(path)
+            if here is None:
+                here = Path(folder) / "artifact"
+                storage.get_file(path, here)
+            if not here.is_file():
+                return f"{path}: missing"
+            found = here.stat().st_size
+            if found != artifact["bytes"]:
+                return f"{path}: {found} bytes instead of {artifact['bytes']}"
+            return None if sha256_of(here) == artifact["sha256"] else f"{path}: its bytes are not those published"
+        except ObjectMissing:
+            return f"{path}: missing"
+        except (ChecksumMismatch, InvalidKey) as error:
+            return f"{path}: {error.public_message}"
+
+
+def _must_be_a_file(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory, not a file")
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path} cannot be read: permission denied")
+
+
+def _output_uri(out: str) -> str:
+    """`out` as a storage URI; a local folder is made, and proven to take files."""
+    if "://" in out:
+        return out
+    folder = Path(out).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Writing is the only honest test: permissions say nothing of a read-only or full disk.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"farm")
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{out} is not a folder") from None
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    return folder.as_uri()
+
+
+def _refuse_other_media(storage: Storage, recipe: Recipe, out: str) -> None:
+    """Say before the work, not after it, that `out` holds what another recipe made; it also proves the storage."""
+    if storage.stat(MANIFEST) is None:
+        return
+    try:
+        found = json.loads(storage.get_bytes(MANIFEST))["recipe"]["digest"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if found != recipe.digest:
+        raise ObjectExists(f"{out} holds other media already: choose another place or remove it")

@@ -1,0 +1,95 @@
+"""Progress for a person: one bar per rendition on a terminal, plain lines in a log, nothing beside JSON."""
+
+import sys
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+PLAIN_STEP_PERCENT = 10  # a log gets a line per tenth
+
+
+class Display(Protocol):
+    """Shows the snapshots of one job's progress."""
+
+    def update(self, snapshot: dict[str, Any]) -> None:
+        """Show `snapshot`, see cluster.progress."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def display(as_json: bool) -> Display:
+    """The display that suits stderr, where progress goes so that stdout holds results alone."""
+    if as_json:
+        return Silent()
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Silent:
+    """Shows nothing."""
+
+    def update(self, snapshot: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class Lines(Silent):
+    """A line whenever the stage changes, and for every tenth of the encoding."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._step = 0
+
+    def update(self, snapshot: dict[str, Any]) -> None:
+        """Print what is new."""
+        stage, percent = str(snapshot["stage"]), float(snapshot["percent"])
+        step = int(percent) // PLAIN_STEP_PERCENT
+        if stage != self._stage:
+            self._stage, self._step = stage, 0
+            print(stage, file=sys.stderr, flush=True)
+        elif stage == "encoding" and step > self._step:
+            self._step = step
+            print(f"encoding {percent:.0f} %", file=sys.stderr, flush=True)
+
+
+class Bars:
+    """A bar per rendition, and a line that says what is going on."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:>12}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._stage = self._progress.add_task("inspecting", total=None)
+        self._bars: dict[str, TaskID] = {}
+
+    def update(self, snapshot: dict[str, Any]) -> None:
+        """Move the bars."""
+        self._progress.update(self._stage, description=str(snapshot["stage"]))
+        for name, rendition in snapshot["renditions"].items():
+            if name not in self._bars:
+                self._bars[name] = self._progress.add_task(name, total=rendition["frames"])
+            self._progress.update(self._bars[name], completed=rendition["frames_done"])
+        if snapshot["stage"] == "done":
+            self._progress.update(self._stage, total=1, completed=1)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

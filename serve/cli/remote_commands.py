@@ -1,0 +1,124 @@
+"""Commands that talk to a running farm: submit, status, cancel."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.settings import load
+from pipelines.errors import RejectedMedia
+from pipelines.errors import every_class as media_errors
+from serve.cli.exits import ExitCode
+from serve.cli.progress import display
+from serve.client import FarmClient
+from serve.errors import UsageError
+from serve.settings import ClientSettings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+JobId = Annotated[str, typer.Argument(help="As `farm submit` printed it.", metavar="JOB")]
+
+REJECTIONS = {cls.code for cls in media_errors(RejectedMedia)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(submit)
+    app.command()(status)
+    app.command()(cancel)
+
+
+def submit(
+    source: Annotated[str, typer.Argument(help="s3://… or file://… or a path that the farm can read.", metavar="URI")],
+    media_id: Annotated[str, typer.Option(help="Name of the media item; the file's name when left out.")] = "",
+    org: Annotated[str, typer.Option(help="Whose it is; the key's own org when left out.")] = "",
+    recipe: Annotated[str, typer.Option(help="What to make; see `farm recipes list`.")] = "standard",
+    kind: Annotated[str, typer.Option(help="auto, video or audio.")] = "auto",
+    priority: Annotated[str, typer.Option(help="interactive, normal or bulk.")] = "normal",
+    callback_url: Annotated[str, typer.Option(help="Told, signed, when the job has ended.")] = "",
+    metadata: Annotated[list[str] | None, typer.Option(help="name=value, carried along; may be repeated.")] = None,
+    idempotency_key: Annotated[str, typer.Option(help="The same key gives the same job again.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand an upload to a running farm (FARM_URL, FARM_API_KEY)."""
+    body: dict[str, Any] = {"source": _uri(source), "recipe": recipe, "kind": kind, "priority": priority}
+    if org:
+        body["org"] = org
+    if callback_url:
+        body["callback_url"] = callback_url
+    if metadata:
+        body["metadata"] = dict(_pair(entry) for entry in metadata)
+    with FarmClient(load(ClientSettings)) as farm:
+        job = farm.complete(media_id or _media_id(source), body, idempotency_key or None)
+        if wait:
+            if not as_json:
+                typer.echo(f"job {job['job_id']}", err=True)
+            job = _follow(farm, job["job_id"], as_json)
+    _show(job, as_json)
+    raise typer.Exit(_code(job))
+
+
+def status(
+    job_id: JobId,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far a job is."""
+    with FarmClient(load(ClientSettings)) as farm:
+        job = _follow(farm, job_id, as_json) if wait else farm.job(job_id)
+    _show(job, as_json)
+    raise typer.Exit(_code(job))
+
+
+def cancel(job_id: JobId, as_json: AsJson = False) -> None:
+    """Stop a job; its media processes end within two seconds."""
+    with FarmClient(load(ClientSettings)) as farm:
+        _show(farm.cancel(job_id), as_json)
+
+
+def _follow(farm: FarmClient, job_id: str, as_json: bool) -> dict[str, Any]:
+    with display(as_json) as shown:
+        for _, data in farm.events(job_id):
+            if data.get("progress"):
+                shown.update(data["progress"])
+    return farm.job(job_id)
+
+
+def _code(job: dict[str, Any]) -> int:
+    """A job that has failed ends the command as its error would have ended it here."""
+    if job["status"] == "failed":
+        return ExitCode.REJECTED if job["error"]["code"] in REJECTIONS else ExitCode.INFRASTRUCTURE
+    return ExitCode.DONE
+
+
+def _show(job: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(job))
+        return
+    line = f"{job['job_id']} {job['status']} {job['org']}/{job['media_id']}"
+    if job["status"] == "processing" and job["progress"]:
+        line += f" {job['progress']['stage']} {job['progress']['percent']:.0f} %"
+    typer.echo(line)
+    if job["error"]:
+        typer.echo(f"error: {job['error']['code']}: {job['error']['message']}", err=True)
+
+
+def _uri(source: str) -> str:
+    return source if "://" in source else Path(source).absolute().as_uri()
+
+
+def _media_id(source: str) -> str:
+    """A name that is allowed, made of the source's own."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.rpartition("/")[2]).stem).strip(".-")
+    if not stem:
+        raise UsageError("the source has no name to call the media item by; give --media-id")
+    return stem[:128]
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    name, found, value = entry.partition("=")
+    if not found:
+        raise UsageError(f"--metadata {entry} is not name=value")
+    return name, value

@@ -1,0 +1,45 @@
+"""A job's report as a person reads it."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Renditions and audio tracks as a table; figures that are missing say why below it."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rendition", "size", "codec", "frames", "bytes", "kbit/s", "peak", "VMAF"):
+        table.add_column(heading, justify="left" if heading in ("rendition", "codec") else "right")
+    for made in report["renditions"]:
+        table.add_row(
+            made["name"],
+            f"{made['width']}×{made['height']}",
+            made["codec"],
+            str(made["frames"]),
+            f"{made['bytes']:,}",
+            f"{made['mean_bitrate_bps'] / 1000:.0f}",
+            f"{made['peak_1s_bitrate_bps'] / 1000:.0f}",
+            f"{made['vmaf']['mean']:.1f}" if made["vmaf"] else "–",
+        )
+    for track in report["audio"]:
+        channels = {1: "mono", 2: "stereo"}.get(track["channels"], f"{track['channels']} channels")
+        bitrate = f"{track['bitrate_bps'] / 1000:.0f}"
+        table.add_row(track["name"], channels, track["codec"], "–", f"{track['proof']['bytes']:,}", bitrate, "–", "–")
+    console.print(table)
+    for reason in sorted({made["vmaf_missing"] for made in report["renditions"] if made.get("vmaf_missing")}):
+        console.print(f"no VMAF: {reason}")
+    proven = sum(1 for made in report["renditions"] if made["proof"]["ok"])
+    if report["renditions"]:
+        console.print(f"{proven} of {len(report['renditions'])} renditions proven frame by frame")
+
+
+def print_stages(report: dict[str, Any], console: Console) -> None:
+    """How long each stage took."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("stage", "wall s", "CPU s", "processes"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, stage in report["stages"].items():
+        cpu = f"{stage['cpu_s']:.2f}" if "cpu_s" in stage else "–"
+        table.add_row(name, f"{stage['wall_s']:.2f}", cpu, str(stage.get("processes", "–")))
+    console.print(table)

@@ -1,0 +1,112 @@
+"""A small client of our own HTTP API, for the `farm` command and the demo."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from serve.errors import FarmRefused, FarmUnreachable
+from serve.settings import ClientSettings
+
+TIMEOUT_S = 30.0
+SILENCE_S = 60.0  # of an event stream, which sends a comment every 15 s
+
+
+class FarmClient:
+    """One farm at a base URL; raises FarmRefused and FarmUnreachable."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        key = settings.api_key.get_secret_value()
+        self._url = settings.url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=TIMEOUT_S,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def complete(self, media_id: str, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
+        """Hand over an upload; the accepted job comes back."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._call("POST", f"/v1/media/{_step(media_id)}/complete", json=body, headers=headers)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """One job as it stands."""
+        return self._call("GET", f"/v1/jobs/{_step(job_id)}")
+
+    def media(self, media_id: str, org: str) -> dict[str, Any]:
+        """One media item with its artifacts and report."""
+        return self._call("GET", f"/v1/media/{_step(media_id)}", params={"org": org})
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Ask for the job to be stopped."""
+        return self._call("POST", f"/v1/jobs/{_step(job_id)}/cancel")
+
+    def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(type, data) of everything that happens to the job, from its beginning to its end."""
+        try:
+            with self._client.stream("GET", f"/v1/jobs/{_step(job_id)}/events", timeout=SILENCE_S) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                yield from _parse_events(response.iter_lines())
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, **arguments)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from None
+        if not response.is_success:
+            raise _refused(response)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError:
+            raise FarmUnreachable(f"what answers at {self._url} is not a farm") from None
+        return answer
+
+    def _unreachable(self, error: Exception) -> FarmUnreachable:
+        return FarmUnreachable(f"no farm answers at {self._url} ({type(error).__name__}); is `farm up` running?")
+
+
+def _step(name: str) -> str:
+    """`name` as one step of a path, whatever the user typed."""
+    return quote(name, safe="")
+
+
+def _refused(response: httpx.Response) -> FarmRefused:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict) or "code" not in problem:
+        problem = {"detail": f"answered {response.status_code} without saying why", "code": "http_error"}
+    return FarmRefused(
+        str(problem.get("detail", "")),
+        status=response.status_code,
+        code=str(problem["code"]),
+        retryable=bool(problem.get("retryable", False)),
+    )
+
+
+def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    kind, data = "message", ""
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            data += value
+        elif not line:
+            if data:
+                yield kind, json.loads(data)
+            kind, data = "message", ""

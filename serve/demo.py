@@ -1,0 +1,102 @@
+"""`make demo`: a real clip through the whole farm on this machine, over HTTP, and what came of it."""
+
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from serve.cli.exits import EXPECTED, ExitCode, report
+from serve.cli.progress import display
+from serve.cli.report_table import print_report, print_stages
+from serve.client import FarmClient
+from serve.embedded import EmbeddedFarm, free_port
+from serve.errors import UsageError
+from serve.settings import ClientSettings
+
+CLIPS = Path("tests/media")
+DATA = Path("farm-demo")
+
+
+def main() -> int:
+    """Run the demo; the exit code comes back."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely, it cleans up as after Ctrl-C
+    try:
+        _demo()
+    except KeyboardInterrupt:
+        print("demo: stopped", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except EXPECTED as error:
+        return report(error, as_json=False)
+    return ExitCode.DONE
+
+
+def _demo() -> None:
+    console = Console()
+    clip = _clip()
+    started = time.monotonic()
+    console.print("demo: starting Ray, the dispatcher and the API on this machine …")
+    with EmbeddedFarm(port=free_port(), data_dir=DATA, isolated=True) as farm:
+        ready_s = time.monotonic() - started
+        console.print(f"demo: the farm answers at {farm.url} ({ready_s:.1f} s)")
+        client = FarmClient(ClientSettings(url=farm.url, api_key=SecretStr("")))
+        with client:
+            media, took_s = _turn(clip, client, console)
+        _show(media, took_s, console)
+        console.print(f"demo: try it yourself: farm up --data {DATA}, then farm submit {clip} --wait", style="dim")
+        stopping = time.monotonic()
+    console.print(f"demo: everything is shut down ({time.monotonic() - stopping:.1f} s)")
+
+
+def _clip() -> Path:
+    clips = sorted(CLIPS.glob("*720p*"))
+    if not clips:
+        raise UsageError(f"there is no 720p clip in {CLIPS}; run the demo in the repository's root (`make demo`)")
+    return clips[0]
+
+
+def _turn(clip: Path, client: FarmClient, console: Console) -> tuple[dict[str, Any], float]:
+    """Hand the clip over, follow its job, and fetch what was made of it."""
+    media_id = "demo"
+    body = {"source": clip.resolve().as_uri(), "recipe": "standard", "metadata": {"from": "make demo"}}
+    key = f"demo-{uuid.uuid4().hex[:12]}"
+    console.print(f"demo: POST /v1/media/{media_id}/complete with {clip} ({clip.stat().st_size / 1e6:.1f} MB)")
+    began = time.monotonic()
+    accepted = client.complete(media_id, body, key)
+    answered_ms = (time.monotonic() - began) * 1000
+    console.print(f"demo: 202 after {answered_ms:.0f} ms, job {accepted['job_id']}")
+    again = client.complete(media_id, body, key)
+    assert again == accepted, "the same idempotency key gives the same answer"
+    with display(as_json=False) as shown:
+        for _, data in client.events(accepted["job_id"]):
+            if data.get("progress"):
+                shown.update(data["progress"])
+    return client.media(media_id, accepted["org"]), time.monotonic() - began
+
+
+def _show(media: dict[str, Any], took_s: float, console: Console) -> None:
+    if media["status"] != "ready":
+        error = media["error"] or {"code": media["status"], "message": "the job did not end well"}
+        raise UsageError(f"the demo's job failed: {error['code']}: {error['message']}")
+    made = media["report"]
+    source = made["source"]
+    size = f"{source['video']['display_width']}×{source['video']['display_height']}, " if source["video"] else ""
+    console.print(f"\n{size}{made['duration_s']:.1f} s of video became, in {took_s:.1f} s:\n")
+    print_report(made, console)
+    console.print()
+    print_stages(made, console)
+    console.print()
+    urls = {artifact["path"]: artifact["url"] for artifact in media["artifacts"]}
+    total = sum(artifact["bytes"] for artifact in media["artifacts"])
+    console.print(f"{len(urls)} files, {total / 1e6:.1f} MB; where to look:")
+    for path in ("hls/master.m3u8", "dash/manifest.mpd", *(p for p in urls if p.startswith(("mp4/", "poster/")))):
+        if path in urls:
+            print(f"  {urls[path]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

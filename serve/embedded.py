@@ -1,0 +1,98 @@
+"""The whole farm in one process tree on this machine: local Ray, dispatcher, API, SQLite, a folder."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import open_store
+from cluster.settings import load
+from serve.errors import FarmUnreachable, UsageError
+from serve.settings import ServeSettings, prepare_embedded_environment
+
+START_S = 60.0
+
+
+class EmbeddedFarm:
+    """Started on entry, ended with everything it started on exit."""
+
+    def __init__(self, *, port: int, data_dir: Path | None = None, isolated: bool = False) -> None:
+        """`data_dir` None is FARM_DATA_DIR; `isolated` ignores whatever else FARM_… says."""
+        prepare_embedded_environment(port, data_dir, isolated)
+        self.settings = load(ServeSettings)
+        self._farm = FarmSettings.load()
+        self.url = f"http://{self.settings.host}:{self.settings.port}"
+        self.storage_uri = self._farm.storage.storage_uri
+        self.source_prefixes = self._farm.storage.source_prefixes
+
+    def __enter__(self) -> Self:
+        _must_be_free(self.settings.host, self.settings.port)
+        store = open_store(self._farm.database)
+        store.upgrade()
+        store.close()
+        # Imported late: Ray takes a second, and the checks above should answer at once.
+        from cluster.runtime import start_embedded
+        from serve.app import start_api
+
+        try:
+            start_embedded(self._farm)
+            start_api(self.settings)
+            self._wait_until_it_answers()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def serve_forever(self) -> None:
+        """Until Ctrl-C."""
+        threading.Event().wait()
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).is_success:
+                    return
+            except httpx.HTTPError:
+                pass  # not listening yet
+            time.sleep(0.1)
+        raise FarmUnreachable(f"the farm did not answer at {self.url} within {START_S:.0f} s of its start")
+
+    def _stop(self) -> None:
+        import ray
+
+        from cluster.runtime import stop_embedded
+        from serve.app import stop_api
+
+        if ray.is_initialized():
+            try:
+                stop_api()
+            finally:
+                stop_embedded()
+
+
+def _must_be_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        # As a server binds: a port in TIME_WAIT from the last run is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(f"port {port} of {host} is taken ({error.strerror}); choose another with --port") from None
+
+
+def free_port() -> int:
+    """A port that is free on loopback now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,129 @@
+"""What can be wrong with a request, as opposed to with media (pipelines.errors) or with the farm (cluster.errors).
+
+ApiError                        code, retryable, public_message
+├── MalformedJson               malformed_json
+├── InvalidRequest              invalid_request        (names each field by a JSON pointer)
+├── UnsupportedKind             unsupported_kind
+├── NotAuthenticated            not_authenticated
+├── Forbidden                   forbidden
+├── CallbackRefused             callback_refused       (a host that callbacks may not go to)
+├── NotFound                    not_found
+├── MethodNotAllowed            method_not_allowed
+├── BodyTooLarge                body_too_large
+├── UnsupportedBody             unsupported_body       (not JSON)
+├── HttpError                   http_error             (anything else that the framework refuses)
+├── InternalError               internal_error         (a bug; carries the error_id that the log has)
+├── UsageError                  usage                  (of the `farm` command)
+├── FarmRefused                 any                    (a running farm said no; carries its code and status)
+└── FarmUnreachable             farm_unreachable
+"""
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """A request that is not served as asked; `errors` are parts of a problem document (pointer, detail, code)."""
+
+    code = "api_error"
+    retryable = False
+
+    def __init__(self, message: str, *, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.public_message = message
+        self.errors = errors or []
+
+
+class MalformedJson(ApiError):
+    """The body is not JSON."""
+
+    code = "malformed_json"
+
+
+class InvalidRequest(ApiError):
+    """A field is missing, unknown or has a value that it cannot have."""
+
+    code = "invalid_request"
+
+
+class UnsupportedKind(ApiError):
+    """The kind of media is not turned by this farm."""
+
+    code = "unsupported_kind"
+
+
+class NotAuthenticated(ApiError):
+    """No key, or none that is known."""
+
+    code = "not_authenticated"
+
+
+class Forbidden(ApiError):
+    """The key is known and may not do this."""
+
+    code = "forbidden"
+
+
+class CallbackRefused(ApiError):
+    """The callback's host is not one that the farm may call."""
+
+    code = "callback_refused"
+
+
+class NotFound(ApiError):
+    """There is nothing of that name, or nothing that the caller may see."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, the method on it does not."""
+
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(ApiError):
+    """The body is larger than the API reads."""
+
+    code = "body_too_large"
+
+
+class UnsupportedBody(ApiError):
+    """The body is not declared as JSON."""
+
+    code = "unsupported_body"
+
+
+class HttpError(ApiError):
+    """Any other refusal of the HTTP framework."""
+
+    code = "http_error"
+
+
+class InternalError(ApiError):
+    """A bug of the farm; the log has the rest under the same error_id."""
+
+    code = "internal_error"
+    retryable = True
+
+
+class UsageError(ApiError):
+    """Something on the command line or in the environment that cannot work; the message says what would."""
+
+    code = "usage"
+
+
+class FarmRefused(ApiError):
+    """A running farm answered with a problem document."""
+
+    def __init__(self, message: str, *, status: int = 500, code: str = "http_error", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retryable = retryable
+
+
+class FarmUnreachable(ApiError):
+    """No farm answers."""
+
+    code = "farm_unreachable"
+    retryable = True

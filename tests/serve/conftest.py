@@ -1,0 +1,95 @@
+"""A farm's API over a real SQLite store and a real folder, without Ray and without a network."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from cluster.jobs import Job, SqlStore, open_store
+from cluster.settings import DatabaseSettings, StorageSettings
+from cluster.storage import open_storage
+from serve.api import Deps, create_api
+from serve.settings import ServeSettings
+
+
+@dataclass
+class ApiFarm:
+    """Everything behind one API."""
+
+    store: SqlStore
+    storage: StorageSettings
+    uploads: Path
+    deps: Deps
+    nudges: list[None] = field(default_factory=list)
+
+    def upload(self, name: str = "clip.mp4", content: bytes = b"not really media") -> str:
+        """A source that exists; its URI."""
+        path = self.uploads / name
+        path.write_bytes(content)
+        return path.as_uri()
+
+    def client(self, host: str = "127.0.0.1", base_url: str = "http://127.0.0.1:8000", **options: Any) -> TestClient:
+        """A client that connects from `host`."""
+        return TestClient(create_api(self.deps), base_url=base_url, client=(host, 50000), **options)
+
+    def accept(self, media_id: str = "clip", **body: Any) -> Job:
+        """A job as the API makes it."""
+        answer = self.client().post(f"/v1/media/{media_id}/complete", json={"source": self.upload()} | body)
+        assert answer.status_code == 202, answer.text
+        return self.store.get(answer.json()["job_id"])
+
+    def start(self, job_id: str, progress: dict[str, Any] | None = None) -> Job:
+        """The job as a dispatcher holds it."""
+        (job,) = [job for job in self.store.claim("test", 60.0, 10) if job.id == job_id]
+        if progress is not None:
+            self.store.renew(job.id, job.fence, 60.0, progress)
+        return job
+
+
+PROGRESS: dict[str, Any] = {
+    "stage": "encoding",
+    "percent": 50.0,
+    "renditions": {"360p": {"frames_done": 60, "frames": 120}},
+    "audio": "encoding",
+    "chunks": {"done": 1, "total": 4},
+}
+
+MakeFarm = Callable[..., ApiFarm]
+
+
+@pytest.fixture
+def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
+    """Makes an ApiFarm; keyword arguments are fields of ServeSettings."""
+    stores = []
+
+    def make(**settings: Any) -> ApiFarm:
+        uploads = tmp_path / "uploads"
+        uploads.mkdir(exist_ok=True)
+        storage = StorageSettings(data_dir=tmp_path, source_prefixes=(uploads.as_uri(),))
+        url = SecretStr(f"sqlite:///{tmp_path / 'farm.db'}")
+        store = open_store(DatabaseSettings(data_dir=tmp_path, database_url=url))
+        store.upgrade()
+        stores.append(store)
+        nudges: list[None] = []
+        deps = Deps(
+            store=store,
+            storage_settings=storage,
+            output=open_storage(storage.storage_uri, storage),
+            settings=ServeSettings(**({"embedded": True} | settings)),
+            nudge=lambda: nudges.append(None),
+        )
+        return ApiFarm(store, storage, uploads, deps, nudges)
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def farm(make_farm: MakeFarm) -> ApiFarm:
+    """A farm without keys, for its own machine."""
+    return make_farm()

@@ -1,0 +1,39 @@
+"""Lets half of the generated requests name things that exist; see test_openapi.py."""
+
+import os
+import random
+import re
+import uuid
+from typing import Any
+
+import schemathesis
+
+# Not the module's functions: hypothesis seeds those anew for every example.
+chance = random.Random(1)
+JOBS = os.environ["FARM_TEST_JOBS"].split()
+SOURCE = os.environ["FARM_TEST_SOURCE"]
+KNOWN = {"job_id": JOBS, "media_id": ["clip"], "name": ["standard"], "code": ["not_found"]}
+
+
+@schemathesis.hook
+def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    for name, values in KNOWN.items():
+        if path_parameters and name in path_parameters and chance.random() < 0.5:
+            path_parameters[name] = chance.choice(values)
+    return path_parameters
+
+
+@schemathesis.hook
+def map_body(context: Any, body: Any) -> Any:
+    if isinstance(body, dict) and isinstance(body.get("source"), str) and chance.random() < 0.5:
+        body["source"] = SOURCE
+    return body
+
+
+@schemathesis.hook
+def map_headers(context: Any, headers: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A valid idempotency key that two generated requests share is refused, rightly: make each one new."""
+    for name, value in (headers or {}).items():
+        if name.lower() == "idempotency-key" and re.fullmatch("[!-~]{1,255}", str(value)):
+            headers[name] = uuid.UUID(int=chance.getrandbits(128)).hex  # type: ignore[index]
+    return headers
