@@ -151,7 +151,7 @@ def _look_inside(file: BinaryIO, size: int, kind: Signature) -> MediaError | Non
                 return TruncatedMedia("the file ends before its index (no moov box): was the upload interrupted?")
             return CorruptMedia("the file has no index (no moov box)")
         if facts.cut == "moov":
-            return TruncatedMedia("the file ends in the middle of its index: was the upload interrupted?")
+            raise TruncatedMedia("the file ends in the middle of its index: was the upload interrupted?")
     if kind.name == "a Matroska or WebM file" and ebml.is_encrypted(file, size):
         raise EncryptedMedia("the media is encrypted")
     return None

@@ -25,7 +25,18 @@ from av.stream import Disposition
 from tests.support.pictures import draw, frame_number, stored
 from tests.support.sounds import Sound, Track
 
-__all__ = ["Clip", "Sound", "clip", "frame_numbers", "joined_ts", "make", "picture", "remuxed", "resized_midway"]
+__all__ = [
+    "Clip",
+    "Sound",
+    "clip",
+    "frame_numbers",
+    "joined_ts",
+    "make",
+    "merged",
+    "picture",
+    "remuxed",
+    "resized_midway",
+]
 
 ENCODERS = {
     "h264": "libx264",
@@ -80,7 +91,7 @@ def folder() -> Path:
 
 
 def clip(**wishes: Any) -> Path:
-    """The path of a file as the `Clip` of these fields describes it; equal wishes share one file, so never change it."""
+    """The path of a file as the `Clip` of these fields describes it; equal wishes share one: never change it."""
     return make(Clip(**wishes))
 
 
@@ -264,6 +275,26 @@ def remuxed(path: Path, suffix: str, **mux_options: str) -> Path:
                 continue
             packet.stream = streams[packet.stream_index]
             out.mux(packet)
+    return target
+
+
+def merged(suffix: str, *paths: Path) -> Path:
+    """All video and audio streams of several files in one container, each with its own times."""
+    target = folder() / f"merged-{hashlib.sha256(repr(paths).encode()).hexdigest()[:16]}.{suffix}"
+    with av.open(str(target), "w", format=MUXERS.get(suffix)) as out:
+        sources = [av.open(str(path)) for path in paths]
+        packets = []
+        for source in sources:
+            wanted = [s for s in source.streams if s.type in ("video", "audio")]
+            streams = {s.index: out.add_stream_from_template(s) for s in wanted}
+            for packet in source.demux(*wanted):
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream_index]
+                    packets.append(packet)
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            out.mux(packet)
+        for source in sources:
+            source.close()
     return target
 
 
