@@ -1,22 +1,27 @@
 """What a recipe can say. Every class refuses unknown keys; units stand in the names."""
 
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Part(BaseModel):
     """A frozen piece of a recipe that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class H264(Part):
     """H.264 by x264: plays everywhere."""
 
     name: Literal["h264"] = "h264"
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "fast"
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "medium"
 
 
 class Hevc(Part):
@@ -30,7 +35,8 @@ class Av1(Part):
     """AV1 by SVT-AV1, 10 bit: the fewest bits."""
 
     name: Literal["av1"] = "av1"
-    preset: Annotated[int, Field(ge=2, le=13)] = 8
+    preset: Annotated[int, Field(ge=2, le=9)] = 8
+    """Low is slow; the encoder itself warns of visible artefacts from 10 on."""
 
 
 Codec = Annotated[H264 | Hevc | Av1, Field(discriminator="name")]
@@ -44,9 +50,12 @@ class Rung(Part):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
     width: Annotated[int, Field(ge=16, le=8192, multiple_of=2)]
-    height: Annotated[int, Field(ge=16, le=8192, multiple_of=2)]
-    crf: Annotated[float, Field(ge=0, le=63)]
-    max_bitrate_bps: Annotated[int, Field(ge=50_000, le=200_000_000)] | None = None
+    height: Annotated[int, Field(ge=16, le=4320, multiple_of=2)]
+    crf: Annotated[float, Field(ge=1, le=63)]
+    """Constant quality, each encoder's own scale, less is better: up to 51 for H.264 and HEVC; whole numbers for AV1.
+    Never 0, which is lossless in x264 (a profile that players refuse) and "not set" in SVT-AV1."""
+    max_bitrate_bps: Annotated[int, Field(ge=50_000, le=150_000_000)] | None = None
+    """The most that players must be able to download, held over two seconds; AV1 holds it only roughly."""
 
 
 class VideoPart(Part):
@@ -55,12 +64,28 @@ class VideoPart(Part):
     codec: Codec = H264()
     rungs: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=15)]
     gop_seconds: Annotated[float, Field(gt=0, le=10)] = 2.0
-    max_frame_rate: Annotated[int, Field(ge=1, le=240)] = 60
+    max_frame_rate: Annotated[int, Field(ge=1, le=120)] = 60
     timing: Literal["constant", "source"] = "constant"
     """constant: one global frame map onto a constant rate (players seek exactly, chunks agree); source: the source's
     own timestamps, for download files of variable-rate sources."""
     dynamic_range: Literal["sdr", "source"] = "sdr"
     """sdr: PQ and HLG are tone-mapped; source: HDR stays HDR (10-bit codecs only)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _unique("rungs", (rung.name for rung in self.rungs))
+        for smaller, larger in pairwise(self.rungs):
+            grows = larger.width >= smaller.width and larger.height >= smaller.height
+            if not grows or (larger.width, larger.height) == (smaller.width, smaller.height):
+                raise ValueError(f"rungs: smallest first, but {larger.name} is not larger than {smaller.name}")
+        if self.dynamic_range == "source" and self.codec.name == "h264":
+            raise ValueError("dynamic_range: source needs the codec hevc or av1; H.264 is made in 8 bits: use sdr")
+        for rung in self.rungs:
+            if self.codec.name != "av1" and rung.crf > 51:
+                raise ValueError(f"rungs: crf {rung.crf:g} of {rung.name} is above 51, the most of {self.codec.name}")
+            if self.codec.name == "av1" and rung.crf != int(rung.crf):
+                raise ValueError(f"rungs: crf {rung.crf:g} of {rung.name} must be a whole number for av1")
+        return self
 
 
 class AudioRendition(Part):
@@ -71,11 +96,23 @@ class AudioRendition(Part):
     channels: Literal[1, 2] = 2
     sample_rate_hz: Literal[44_100, 48_000] = 48_000
 
+    @model_validator(mode="after")
+    def _encodable(self) -> Self:
+        most = 6 * self.sample_rate_hz * self.channels  # AAC: 6144 bits a channel in a frame of 1024 samples
+        if self.bitrate_bps > most:
+            raise ValueError(f"bitrate_bps should be at most {most}, the most of AAC at this rate and channel count")
+        return self
+
 
 class AudioPart(Part):
     """The audio of a recipe: every source track is kept, with its language, once per rendition."""
 
     renditions: Annotated[tuple[AudioRendition, ...], Field(min_length=1, max_length=4)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _unique("renditions", (rendition.name for rendition in self.renditions))
+        return self
 
 
 class Packaging(Part):
@@ -107,15 +144,39 @@ class Recipe(Part):
     stills: Stills = Stills()
     vmaf: Literal["off", "sampled", "full"] = "sampled"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that decides the output: everything but the name and the description."""
+        facts = self.model_dump(mode="json", exclude={"name", "description"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        packaging = self.packaging
+        if self.video is None and self.audio is None:
+            raise ValueError("video, audio: a recipe needs at least one of the two")
+        if not (packaging.hls or packaging.dash or packaging.mp4):
+            raise ValueError("packaging: nothing would be published; set hls or dash, or name a rung in mp4")
+        _unique("packaging.mp4", packaging.mp4)
+        rungs = [rung.name for rung in self.video.rungs] if self.video else []
+        for name in packaging.mp4:
+            if name not in rungs:
+                raise ValueError(f"packaging.mp4: {name} is not a rung; rungs: {', '.join(rungs) or 'none'}")
+        if self.video and (packaging.hls or packaging.dash):
+            segment, gop = _exact(packaging.segment_seconds), _exact(self.video.gop_seconds)
+            if segment % gop:
+                raise ValueError(
+                    f"packaging.segment_seconds: {segment} is not a multiple of video.gop_seconds {gop}; a segment "
+                    "begins with a key frame and holds whole GOPs"
+                )
+        return self
+
 
 class SourceShape(Part):
-    """The few facts of a source that decide which rungs suit it."""
+    """The size of a source decides which rungs suit it: upright, in square pixels; may be odd."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
-    """Upright, in square pixels; may be odd."""
-    frame_rate: Fraction
-    hdr: bool = False
 
 
 class SelectedRung(Part):
@@ -126,3 +187,14 @@ class SelectedRung(Part):
     height: int
     crf: float
     max_bitrate_bps: int | None
+
+
+def _exact(seconds: float) -> Fraction:
+    """The decimal number that was written, not its nearest binary fraction: 0.3 is a multiple of 0.1."""
+    return Fraction(repr(seconds))
+
+
+def _unique(field: str, names: Iterable[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{field}: the name {name} stands there {count} times")
