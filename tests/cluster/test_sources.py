@@ -1,5 +1,6 @@
 """Sources: known before they are read, read from one copy per machine, and never another version."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -217,6 +218,25 @@ def test_the_cache_never_drops_what_somebody_reads(tmp_path: Path) -> None:
     del other  # whoever is gone holds nothing
     reader.fetch("f", writes(100))
     assert len(names(tmp_path)) == 2
+
+
+def test_a_lock_on_a_file_that_was_just_removed_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening a lock file and locking it, a removal may have unlinked it: that lock would protect nothing."""
+    reader, other = SourceCache(tmp_path, max_bytes=1000), SourceCache(tmp_path, max_bytes=1)
+    reader.fetch("a", writes(10))
+    reader.release()
+    flock, removals = fcntl.flock, [tmp_path / "a.lock"]
+
+    def after_a_removal(fd: int, mode: int) -> None:
+        if removals:
+            removals.pop().unlink()
+        flock(fd, mode)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_removal)
+    reader.fetch("a", writes(10))
+    assert removals == []
+    other.fetch("b", writes(10))
+    assert names(tmp_path) == {"a", "b"}
 
 
 READ_AND_HOLD = """
