@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.errors import CorruptMedia
 from pipelines.plan import ChunkPlan, VideoPlan
@@ -84,7 +84,7 @@ def encode_chunk(request: ChunkRequest, report: Callable[[dict[str, Any]], None]
     stage = SourceStage(request.video)
     with Decoder(request.source_path, request.video.source, request.threads) as decoder:
         encoders = _open_encoders(request, stage, meter)
-        feed = _Feed(request, decoder, stage, encoders)
+        feed = Feed(request, decoder, stage, encoders)
         try:
             for encoder in encoders:
                 encoder.start()
@@ -151,11 +151,21 @@ def _rendition(encoder: "RenditionEncoder") -> ChunkRendition:
     )
 
 
-class _Feed:
-    """Decodes the chunk's frames and hands each to all encoders, with the times at which it is shown."""
+class FrameSink(Protocol):
+    """What takes the shared frames of a chunk: a rendition's encoder, or a measurement."""
+
+    def put(self, frame: "VideoFrame", times: tuple[int, ...]) -> None:
+        """One shared frame, and the times from the first row's at which it is shown."""
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+
+
+class Feed:
+    """Decodes the chunk's frames and hands each to all sinks, with the times at which it is shown."""
 
     def __init__(
-        self, request: ChunkRequest, decoder: "Decoder", stage: "SourceStage", encoders: "Sequence[RenditionEncoder]"
+        self, request: ChunkRequest, decoder: "Decoder", stage: "SourceStage", encoders: "Sequence[FrameSink]"
     ) -> None:
         self._request, self._decoder, self._stage, self._encoders = request, decoder, stage, encoders
         rows = zip(request.sources, request.pts, strict=True)

@@ -1,0 +1,182 @@
+"""VMAF of chunks: the right frames against each other, and figures that mean something."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from pipelines.errors import ProofFailed
+from pipelines.plan import RenditionPlan, VideoPlan
+from pipelines.quality import MeasureRendition, MeasureRequest, MeasureResult, measure, summarise, windows
+from tests.support.chunks import Planned, encode, lossless, planned, silent
+from tests.support.media import clip, remuxed
+
+SIZE: dict[str, Any] = {"width": 160, "height": 96}
+
+
+def three(video: VideoPlan) -> tuple[RenditionPlan, ...]:
+    """Without loss, with much loss, and at half the size."""
+    exact = video.renditions[0]
+    coarse = replace(exact, name="coarse", options=exact.options | {"qp": "46"})
+    half = replace(exact, name="half", width=exact.width // 2, height=exact.height // 2)
+    return exact, coarse, half
+
+
+def measured(video: Planned, tmp_path: Path, number: int = 0, /, mode: str = "full", **changes: Any) -> MeasureResult:
+    """The scores of chunk `number`, encoded and measured."""
+    chunk = video.video.chunks[number]
+    made = encode(video, chunk, tmp_path)
+    rows = video.rows[chunk.start_frame : chunk.end_frame]
+    request = MeasureRequest(
+        source_path=str(video.path),
+        video=replace(video.video, chunks=()),
+        chunk=chunk,
+        sources=tuple(row.source for row in rows),
+        pts=tuple(row.pts for row in rows),
+        renditions=tuple(MeasureRendition(r.name, r.path) for r in made.renditions),
+        mode=mode,
+        threads=1,
+    )
+    return measure(replace(request, **changes), silent)
+
+
+def scores(result: MeasureResult) -> dict[str, tuple[float, ...]]:
+    return {one.name: one.scores for one in result.renditions}
+
+
+def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_path: Path) -> None:
+    found = measured(planned(clip(**SIZE), chunks=1, renditions=three), tmp_path)
+    by_name = scores(found)
+    assert found.model == "vmaf_v0.6.1"
+    assert {name: len(one) for name, one in by_name.items()} == {"lossless": 59, "coarse": 59, "half": 59}
+    assert min(by_name["lossless"]) > 99
+    assert mean(by_name["coarse"]) < 80
+    assert mean(by_name["half"]) < 95
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_every_chunk_is_held_against_its_own_frames(tmp_path: Path, number: int) -> None:
+    video = planned(clip(**SIZE, frames=75, gop=20, open_gop=True), chunks=4)
+    assert min(scores(measured(video, tmp_path, number))["lossless"]) > 99
+
+
+def test_one_frame_off_is_seen(tmp_path: Path) -> None:
+    """What the other tests rely on: the made pictures differ enough from frame to frame."""
+    video = planned(clip(**SIZE), chunks=1)
+    chunk = video.video.chunks[0]
+    later = tuple(row.source for row in (*video.rows[1:], video.rows[-1]))
+    assert max(scores(measured(video, tmp_path, sources=later))["lossless"][:-2]) < 96
+    assert chunk.start_frame == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["variable rate", "without usable times", "transport stream", "interlaced", "repeated frames"]
+)
+def test_the_frame_map_decides_what_is_compared(tmp_path: Path, name: str) -> None:
+    uneven = tuple(sum(20 + (n * 37) % 60 for n in range(number)) for number in range(60))
+    whole = clip(**SIZE)
+    video = {
+        "variable rate": lambda: planned(
+            clip(**SIZE, pts=uneven, time_base=Fraction(1, 1000)), chunks=2, timing="constant"
+        ),
+        "without usable times": lambda: planned(remuxed(clip(**SIZE, bframes=0), "h264"), chunks=1),
+        "transport stream": lambda: planned(remuxed(whole, "ts"), chunks=2),
+        "interlaced": lambda: planned(
+            clip(**SIZE, codec="mpeg2video", suffix="ts", interlaced="top"), chunks=2, deinterlace=True
+        ),
+        "repeated frames": lambda: planned(
+            clip(**SIZE, pts=tuple(range(0, 180, 3)), fps=30), timing="source", chunks=2
+        ),
+    }[name]()
+    last = len(video.video.chunks) - 1
+    # A frame that is shown twice has no motion the second time, which costs even a perfect copy 2.6 points.
+    assert min(scores(measured(video, tmp_path, last))["lossless"]) > 97.4
+
+
+def test_sampling_looks_at_the_same_frames_every_time_and_scores_them_as_the_whole_does(tmp_path: Path) -> None:
+    video = planned(clip(**SIZE, frames=75), chunks=1, renditions=three)
+    full = scores(measured(video, tmp_path))
+    first, again = (scores(measured(video, tmp_path, mode="sampled")) for _ in range(2))
+    assert first == again
+    (window,) = windows(75, 0, full=False)
+    for name, found in first.items():
+        assert found == pytest.approx(full[name][window.first - 1 : window.end - 1], abs=0.01)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 12, 16, 17, 18, 48, 300, 2000, 5000])
+@pytest.mark.parametrize("number", [0, 1, 2, 77])
+@pytest.mark.parametrize("full", [False, True])
+def test_windows_lie_inside_the_chunk_and_do_not_overlap(rows: int, number: int, full: bool) -> None:
+    found = windows(rows, number, full=full)
+    looked_at = [row for window in found for row in range(window.first, window.end)]
+    assert len(looked_at) == len(set(looked_at))
+    assert min(looked_at) >= min(1, rows - 1)
+    assert max(looked_at) < rows
+    if full:
+        assert len(looked_at) == max(1, rows - 1)
+    else:
+        assert len(looked_at) >= min(max(1, rows - 1), max(12, 0.03 * rows))
+        assert len(looked_at) <= max(16, 0.05 * rows)
+
+
+def test_chunks_are_looked_at_in_different_places() -> None:
+    assert len({windows(300, number, full=False)[0].first for number in range(20)}) == 20
+
+
+def test_hdr_renditions_are_not_measured_and_the_reason_is_given(tmp_path: Path) -> None:
+    video = planned(clip(**SIZE), chunks=1)
+    plan = video.video.renditions[0]
+    hdr = replace(plan, color=replace(plan.color, primaries="bt2020", transfer="smpte2084"))
+    found = measured(video, tmp_path, video=replace(video.video, chunks=(), renditions=(hdr,)))
+    assert found.renditions == ()
+    assert "HDR" in str(found.why_not)
+
+
+def test_pictures_too_small_for_vmaf_are_not_measured_and_crash_nothing(tmp_path: Path) -> None:
+    found = measured(planned(clip(width=32, height=16), chunks=1), tmp_path)
+    assert found.renditions == ()
+    assert "32 pixels" in str(found.why_not)
+    smallest = planned(clip(width=32, height=32, flat=(90, 100, 110)), chunks=1)
+    assert len(scores(measured(smallest, tmp_path))["lossless"]) == 59
+
+
+def test_a_chunk_of_one_frame_is_measured(tmp_path: Path) -> None:
+    found = measured(planned(clip(**SIZE, frames=1), chunks=1), tmp_path)
+    assert len(scores(found)["lossless"]) == 1
+
+
+def test_a_chunk_that_lacks_frames_is_no_proof_of_anything(tmp_path: Path) -> None:
+    video = planned(clip(**SIZE), chunks=2)
+    short = encode(video, video.video.chunks[0], tmp_path / "short")
+    whole = planned(clip(**SIZE), chunks=1)
+    with pytest.raises(ProofFailed, match="ends after"):
+        measured(whole, tmp_path, renditions=(MeasureRendition("lossless", short.renditions[0].path),))
+
+
+def test_ten_bit_renditions_are_compared_in_ten_bit(tmp_path: Path) -> None:
+    def ten_bit(video: VideoPlan) -> tuple[RenditionPlan, ...]:
+        plan = video.renditions[0]
+        return (lossless(plan.width, plan.height, "yuv420p10le", 10, color=plan.color),)
+
+    video = planned(clip(**SIZE), chunks=1, renditions=ten_bit)
+    assert min(scores(measured(video, tmp_path))["lossless"]) > 99
+
+
+def test_the_summary_is_mean_worst_hundredth_and_harmonic_mean() -> None:
+    found = summarise([100.0] * 198 + [40.0, 10.0])
+    assert found.mean == pytest.approx((19_800 + 50) / 200)
+    assert found.one_percent_low == 40.0
+    assert found.harmonic_mean == pytest.approx(200 / (198 / 101 + 1 / 41 + 1 / 11) - 1, abs=0.001)
+    assert found.frames == 200
+    assert summarise([0.0]).harmonic_mean == 0.0
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "tmp, with = signs:'"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    measured(planned(clip(**SIZE), chunks=1), tmp_path)
+    assert list(temporary.iterdir()) == []
