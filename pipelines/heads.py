@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import MediaError
 from pipelines.limits import Limits
 from pipelines.native import UNTYPED, Log, from_log, native_errors, tail
-from pipelines.opening import context_of, demux_source, open_source
+from pipelines.opening import context_of, demux_source, may_decode, open_source
 
 if TYPE_CHECKING:
     from av.codec.context import CodecContext
@@ -49,11 +49,17 @@ class VideoHead:
 class AudioHead:
     """What the beginning of an audio stream gave."""
 
+    able: bool  # its decoder is on the list
     packets: int = 0
     decoded: bool = False
     channels: int = 0
     layout: str = ""
     sample_rate_hz: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """True when reading on would tell nothing new."""
+        return self.decoded or (not self.able and self.packets > 0)
 
 
 def video_head(path: str, index: int, limits: Limits) -> VideoHead:
@@ -88,22 +94,22 @@ def _explain(head: VideoHead, log: Log) -> None:
 
 def audio_heads(path: str, indexes: Sequence[int], limits: Limits) -> dict[int, AudioHead]:
     """The beginning of each of the audio streams `indexes`, in one pass. Raises what `open_source` raises."""
-    heads = {index: AudioHead() for index in indexes}
     budget = AUDIO_BYTES
     with (
         open_source(path, max_pixels=limits.max_pixels, max_streams=limits.max_streams) as container,
         native_errors("decode the audio"),
     ):
         streams = [container.streams.get(index)[0] for index in indexes]
+        heads = {stream.index: AudioHead(may_decode(stream)) for stream in streams}
         for stream in streams:
             _single_thread(context_of(stream))
         for number, packet in enumerate(demux_source(container, *streams)):
             head = heads[packet.stream.index]  # the packet that ends a stream has no stream_index of its own
             head.packets += bool(packet.size)
             budget -= packet.size
-            if not head.decoded:
+            if head.able and not head.decoded:
                 _hear(head, packet)
-            if all(each.decoded for each in heads.values()) or number >= AUDIO_PACKETS or budget < 0:
+            if all(each.settled for each in heads.values()) or number >= AUDIO_PACKETS or budget < 0:
                 break
     return heads
 

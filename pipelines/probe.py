@@ -199,18 +199,17 @@ def _audio(path: str, streams: "list[Stream]", limits: Limits, video: VideoFacts
     One that does not is left out while another does: telephones add tracks that nobody else can decode. When none is
     left, a source whose sound would be lost is refused.
     """
-    able = [stream for stream in streams if may_decode(stream)]
-    heads = audio_heads(path, [stream.index for stream in able], limits) if able else {}
-    found = tuple(_audio_facts(s, heads[s.index], limits) for s in able if heads[s.index].decoded)
+    heads = audio_heads(path, [stream.index for stream in streams], limits) if streams else {}
+    found = tuple(_audio_facts(s, heads[s.index], limits) for s in streams if heads[s.index].decoded)
     if found:
         return found
-    for stream in able:
-        if heads[stream.index].packets:
+    for stream in streams:
+        head = heads[stream.index]
+        if not head.able and (head.packets or video is None):
+            raise _unsupported(stream)
+        if head.packets:
             raise CorruptMedia(f"not one sound of the {codec_of(stream)} audio can be decoded")
         _check_data(stream)
-    for stream in streams:
-        if not may_decode(stream) and (video is None or stream.frames or stream.duration):
-            raise _unsupported(stream)
     return ()
 
 

@@ -163,6 +163,8 @@ def _encoder_options(wish: Clip) -> dict[str, str]:
     }.get(wish.codec or "", {"flags": "+qscale", "global_quality": "354"})
     if wish.interlaced:
         options["flags"] = options.get("flags", "") + "+ildct+ilme"
+        if wish.codec == "h264":
+            options["x264-params"] += ":tff=1" if wish.interlaced == "top" else ":bff=1"
     return options | dict(wish.options)
 
 
