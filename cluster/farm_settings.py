@@ -55,7 +55,7 @@ class FarmSettings:
 
 
 def prepare_ray_environment() -> None:
-    """Set what Ray reads before it starts on this machine, unless somebody has."""
+    """Set what Ray reads when it is IMPORTED, unless somebody has: call this before anything imports it."""
     # A token of this run only: Ray's ports are remote code execution for whoever reaches them, also on loopback.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -10,7 +10,7 @@ import ray
 
 from cluster.dispatcher import Dispatcher
 from cluster.errors import SettingsInvalid
-from cluster.farm_settings import FarmSettings, prepare_ray_environment
+from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
 from cluster.scratch import sweep_dead
 from cluster.slots import Slots
@@ -87,10 +87,9 @@ def nudge_quietly() -> None:
 
 
 def start_embedded(settings: FarmSettings) -> None:
-    """Start Ray on this machine alone, on loopback, and the dispatcher in it."""
+    """Start Ray on this machine alone, and the dispatcher in it; after `prepare_ray_environment`."""
     if ray.is_initialized():
         raise SettingsInvalid("Ray is already running in this process")
-    prepare_ray_environment()
     ray.init(
         address="local",
         resources={LANE: settings.work.slots},

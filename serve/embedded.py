@@ -9,7 +9,7 @@ from typing import Self
 
 import httpx
 
-from cluster.farm_settings import FarmSettings
+from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
 from cluster.settings import load
 from serve.errors import FarmUnreachable, UsageError
@@ -35,7 +35,8 @@ class EmbeddedFarm:
         store = open_store(self._farm.database)
         store.upgrade()
         store.close()
-        # Imported late: Ray takes a second, and the checks above should answer at once.
+        # Imported late: Ray takes a second, and the checks above should answer at once; and it reads its environment once.
+        prepare_ray_environment()
         from cluster.runtime import start_embedded
         from serve.app import start_api
 
