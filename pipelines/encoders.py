@@ -69,25 +69,21 @@ def rendition_plan(
 
     Raises UnsupportedMedia when the picture is too small for the codec, or larger or faster than its highest level.
     """
-    least = MIN_SIDE_PX[codec.name]
-    if min(rung.width, rung.height) < least:
-        raise UnsupportedMedia(
-            f"the picture would be {rung.width}×{rung.height}, and {codec.name} needs {least} pixels a side: use a "
-            "recipe with h264"
-        )
-    max_bitrate_bps, buffer_bits = rung.max_bitrate_bps, None
-    if max_bitrate_bps is not None:
-        buffer_bits = round(max_bitrate_bps * BUFFER_S)
+    _check_size(rung, codec)
+    # SVT-AV1 has no buffer model for constant quality, only a soft ceiling: it is asked for, and not promised.
+    promised_bps = rung.max_bitrate_bps if codec.name != "av1" else None
+    buffer_bits = round(promised_bps * BUFFER_S) if promised_bps else None
     if codec.name == "h264":
-        level = h264_level(rung.width, rung.height, frame_rate, max_bitrate_bps or 0, buffer_bits or 0)
+        level = h264_level(rung.width, rung.height, frame_rate, promised_bps or 0, buffer_bits or 0)
         options = _x264(rung, codec, gop_frames, level)
     elif codec.name == "hevc":
         options = _x265(rung, codec, gop_frames, mastering_display, content_light)
     else:
         options = _svtav1(rung, codec, gop_frames, mastering_display, content_light)
-    if max_bitrate_bps is not None and buffer_bits is not None:
-        options |= {"maxrate": str(max_bitrate_bps), "bufsize": str(round(buffer_bits * CHUNK_BUFFER_SHARE))}
-    promises_buffer = codec.name != "av1"  # SVT-AV1 has no buffer model for constant quality, only a soft ceiling
+    if rung.max_bitrate_bps:
+        options["maxrate"] = str(rung.max_bitrate_bps)
+    if buffer_bits:
+        options["bufsize"] = str(round(buffer_bits * CHUNK_BUFFER_SHARE))
     return RenditionPlan(
         name=rung.name,
         codec=codec.name,
@@ -98,10 +94,19 @@ def rendition_plan(
         pixel_format="yuv420p10le" if codec.name == "av1" or (hdr and codec.name == "hevc") else "yuv420p",
         options=options,
         color=color,
-        max_bitrate_bps=max_bitrate_bps if promises_buffer else None,
-        buffer_bits=buffer_bits if promises_buffer else None,
+        max_bitrate_bps=promised_bps,
+        buffer_bits=buffer_bits,
         mp4=mp4,
     )
+
+
+def _check_size(rung: "Rung | SelectedRung", codec: "Codec") -> None:
+    least = MIN_SIDE_PX[codec.name]
+    if min(rung.width, rung.height) < least:
+        raise UnsupportedMedia(
+            f"the picture would be {rung.width}×{rung.height}, and {codec.name} needs {least} pixels a side: use a "
+            "recipe with h264"
+        )
 
 
 def every_plan(video: "VideoPart") -> Iterator[tuple[RenditionPlan, Fraction]]:
