@@ -22,7 +22,7 @@ import numpy as np
 from av.filter import Graph
 from av.stream import Disposition
 
-from tests.support.pictures import draw, frame_number, stored
+from tests.support.pictures import display_matrix, draw, frame_number, stored
 from tests.support.sounds import Sound, Track
 
 __all__ = [
@@ -166,15 +166,6 @@ def _encoder_options(wish: Clip) -> dict[str, str]:
         if wish.codec == "h264":
             options["x264-params"] += ":tff=1" if wish.interlaced == "top" else ":bff=1"
     return options | dict(wish.options)
-
-
-def display_matrix(rotation_deg: int, *, mirrored: bool) -> list[int]:
-    """The nine numbers of ISO/IEC 14496-12 that turn clockwise, then flip left-right."""
-    a, b, c, d = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[rotation_deg]
-    if mirrored:
-        a, c = -a, -c
-    one = 1 << 16
-    return [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]
 
 
 def picture(wish: Clip, number: int) -> av.VideoFrame:

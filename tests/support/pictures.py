@@ -86,6 +86,15 @@ def stored(upright: Picture, rotation_deg: int, *, mirrored: bool) -> Picture:
     return np.ascontiguousarray(np.rot90(turned, k=rotation_deg // 90, axes=(1, 2)))
 
 
+def display_matrix(rotation_deg: int, *, mirrored: bool) -> list[int]:
+    """The nine numbers of ISO/IEC 14496-12 that turn clockwise, then flip left-right."""
+    a, b, c, d = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[rotation_deg]
+    if mirrored:
+        a, c = -a, -c
+    one = 1 << 16
+    return [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]
+
+
 def read_number(luma: Picture) -> int:
     """The number of the upright picture with this (height, width) luma. Raises NoFrameNumber."""
     height, width = luma.shape
