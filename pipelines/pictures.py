@@ -5,17 +5,48 @@ from typing import cast
 
 import av
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 LIMITED, FULL = 1, 2  # AVColorRange
 BT709 = 1  # AVColorTransferCharacteristic and AVColorPrimaries share the number
 HDR_TRANSFERS = (16, 18)  # PQ, HLG
 
 
-class StillScaler:
-    """Fits frames into a box and gives them the colours that still pictures are stored in.
+# Without these swscale rounds twice, and white comes out as a light grey.
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
-    JFIF and WebP know BT.601 only, JFIF in full range and WebP in limited; PQ and HLG are tone-mapped.
+
+class ToneMapper:
+    """Fits PQ and HLG frames into a box as BT.709 SDR; other frames pass as they are.
+
+    FFmpeg computes a table of some seconds for every mapper, so one serves as many frames as possible.
+    """
+
+    def __init__(self, box: tuple[int, int]) -> None:
+        self._box = box
+        self._scaler = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        if frame.color_trc not in HDR_TRANSFERS:
+            return frame
+        width, height = fitted(frame.width, frame.height, self._box)
+        return self._scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=LIMITED,
+            dst_color_trc=BT709,
+            dst_color_primaries=BT709,
+            interpolation=EXACT,
+        )
+
+
+class StillScaler:
+    """Fits SDR frames into a box and gives them the colours that still pictures are stored in.
+
+    JFIF and WebP know BT.601 only, JFIF in full range and WebP in limited.
     """
 
     def __init__(self, pixel_format: str, box: tuple[int, int]) -> None:
@@ -25,7 +56,6 @@ class StillScaler:
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         width, height = fitted(frame.width, frame.height, self._box)
-        hdr = frame.color_trc in HDR_TRANSFERS
         made = self._scaler.reformat(
             frame,
             width=width,
@@ -33,9 +63,7 @@ class StillScaler:
             format=self._format,
             dst_colorspace=Colorspace.ITU601,
             dst_color_range=FULL if self._format.startswith("yuvj") else LIMITED,
-            dst_color_trc=BT709 if hdr else None,
-            dst_color_primaries=BT709 if hdr else None,
-            interpolation="BICUBIC",
+            interpolation=EXACT,
         )
         made.pict_type = 0
         return made

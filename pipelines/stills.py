@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipelines.errors import EncodeFailed
-from pipelines.pictures import StillScaler, jpeg, webp
+from pipelines.pictures import StillScaler, ToneMapper, jpeg, webp
 
 TILES_WANTED = 10  # at least, however short the video
 COLUMNS = ROWS = 10
@@ -100,7 +100,7 @@ def make_stills(request: StillsRequest, report: Callable[[dict[str, Any]], None]
 
 def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[Sample], Fraction, int]:
     """Evenly spread small pictures of the video, the video's length, and how many frames were decoded for them."""
-    shrink = StillScaler("yuvj420p", TILE_BOX)
+    to_sdr, shrink = ToneMapper(TILE_BOX), StillScaler("yuvj420p", TILE_BOX)
     samples: list[Sample] = []
     reported = time.monotonic()
     with _opened(path) as (container, stream):
@@ -112,7 +112,7 @@ def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[
         decoded = len(keys) if many else stream.frames
         for frame in frames:
             assert frame.pts is not None
-            samples.append(Sample(frame.pts * tick_s, shrink(frame)))
+            samples.append(Sample(frame.pts * tick_s, shrink(to_sdr(frame))))
             if time.monotonic() - reported > REPORT_EVERY_S:
                 reported = time.monotonic()
                 report({"stills": len(samples)})
@@ -129,8 +129,9 @@ def _thinned(keys: Sequence[int]) -> Sequence[int]:
 def _key_frames(container: InputContainer, stream: VideoStream, keys: Sequence[int]) -> Iterator[av.VideoFrame]:
     """The key frames with these decoding timestamps; what lies between is not even read."""
     for key in keys:
+        # Seeking goes by presentation time, which is later than `key`: it lands there, or one key frame before.
         container.seek(key, stream=stream, backward=True)
-        packet = next(packet for packet in container.demux(stream) if packet.is_keyframe)
+        packet = next(p for p in container.demux(stream) if p.is_keyframe and p.dts is not None and p.dts >= key)
         # Draining after each makes the decoder give the frame at once instead of waiting for what may precede it.
         yield from [*stream.decode(packet), *stream.decode(None)][:1]
         stream.codec_context.flush_buffers()
@@ -168,7 +169,7 @@ def _entropy_bits(picture: av.VideoFrame) -> float:
 def _write_poster(path: str, at_s: Fraction, folder: Path) -> av.VideoFrame:
     folder.mkdir(parents=True)
     box = (POSTER_LONG_SIDE, POSTER_LONG_SIDE)
-    frame = _frame_at(path, at_s)
+    frame = ToneMapper(box)(_frame_at(path, at_s))
     poster = StillScaler("yuvj420p", box)(frame)
     (folder / "poster.jpg").write_bytes(jpeg(poster))
     (folder / "poster.webp").write_bytes(webp(StillScaler("yuv420p", box)(frame)))
