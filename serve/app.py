@@ -1,5 +1,6 @@
 """The application that Ray Serve runs: `serve deploy serve-config.yaml`, or `farm up` on one machine."""
 
+import logging
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,12 +52,9 @@ def build(args: AppArgs) -> Application:
 
 def start_api(settings: ServeSettings) -> None:
     """Serve the API on the Ray that this process is connected to, at the settings' host and port."""
+    # The terminal is for what the farm has to say; Ray's log files have the rest.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray_serve.start(
         proxy_location=ProxyLocation.HeadOnly, http_options=HTTPOptions(host=settings.host, port=settings.port)
     )
     ray_serve.run(build(AppArgs(replicas=1, replica_cpus=0)), name=APP)
-
-
-def stop_api() -> None:
-    """End the API; what was accepted stays in the job store."""
-    ray_serve.shutdown()  # type: ignore[no-untyped-call]

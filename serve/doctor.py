@@ -20,15 +20,12 @@ from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
 from cluster.storage import open_storage
 from ladders import catalog
-from serve.settings import ServeSettings
+from pipelines.encoders import check_options, every_plan
+from pipelines.errors import MediaError
+from serve.settings import ServeSettings, quiet_encoders
 
-# FFmpeg's encoder -> what it is for; the first three are needed by the recipes that come with the farm.
-ENCODERS = {
-    "libx264": "H.264",
-    "aac": "AAC audio",
-    "libx265": "HEVC",
-    "libsvtav1": "AV1",
-}
+# What each video codec is tried with: a recipe that comes with the farm.
+CODECS = {"h264": "standard", "hevc": "hevc", "av1": "av1"}
 GPU_ENCODERS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 MEMORY_BYTES = 4_000_000_000  # a 2160p chunk takes up to 2 GB, Ray and the rest about one
 DISK_BYTES = 10_000_000_000
@@ -77,26 +74,31 @@ def _ffmpeg() -> Finding:
 
 
 def _encoders() -> list[Finding]:
-    findings = []
-    for name, purpose in ENCODERS.items():
-        problem = _cannot_encode(name)
-        findings.append(Finding(name, problem is None, problem or f"encodes {purpose}"))
-    return findings
+    quiet_encoders()
+    return [_encoder(codec, recipe) for codec, recipe in CODECS.items()]
 
 
-def _cannot_encode(name: str) -> str | None:
-    """Why the encoder cannot be opened, None when it can."""
+def _encoder(codec: str, recipe: str) -> Finding:
+    """Whether one frame can be encoded as the recipe's lowest rung."""
+    video = catalog.load_preset(recipe).video
+    assert video is not None, "the recipe is one with video"
+    plan, frame_rate = next(every_plan(video))
+    try:
+        check_options(plan, frame_rate)
+    except MediaError as error:
+        return Finding(codec, False, error.public_message)
+    return Finding(codec, True, f"{plan.encoder} encodes")
+
+
+def _gpu_encoder_opens(name: str) -> bool:
     try:
         context = av.CodecContext.create(name, "w")
-        if isinstance(context, av.VideoCodecContext):
-            context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
-            context.framerate = 25
-        elif isinstance(context, av.AudioCodecContext):
-            context.sample_rate, context.layout, context.format = 48_000, "stereo", "fltp"
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height, context.pix_fmt, context.framerate = 256, 256, "yuv420p", 25
         context.open()
-    except (FFmpegError, ValueError) as error:
-        return f"cannot be opened: {error}"
-    return None
+    except (FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _vmaf() -> Finding:
@@ -147,7 +149,7 @@ def _ray() -> Finding:
 def _gpu() -> Finding:
     if not Path("/dev/nvidiactl").exists():
         return Finding("gpu", False, "no NVIDIA driver on this machine; everything runs on processors", needed=False)
-    opened = [name for name in GPU_ENCODERS if _cannot_encode(name) is None]
+    opened = [name for name in GPU_ENCODERS if _gpu_encoder_opens(name)]
     if not opened:
         return Finding(
             "gpu", False, "there is a driver, but no encoder of it opens (H100, H200 and A100 have none)", needed=False

@@ -35,7 +35,7 @@ class EmbeddedFarm:
         store = open_store(self._farm.database)
         store.upgrade()
         store.close()
-        # Imported late: Ray takes a second, and the checks above should answer at once; and it reads its environment once.
+        # Imported late: Ray takes a second, the checks above should answer at once, and it reads its environment once.
         prepare_ray_environment()
         from cluster.runtime import start_embedded
         from serve.app import start_api
@@ -73,13 +73,10 @@ class EmbeddedFarm:
         import ray
 
         from cluster.runtime import stop_embedded
-        from serve.app import stop_api
 
+        # Serve ends with the Ray that it runs on; asked to shut down first, it only takes longer.
         if ray.is_initialized():
-            try:
-                stop_api()
-            finally:
-                stop_embedded()
+            stop_embedded()
 
 
 def _must_be_free(host: str, port: int) -> None:

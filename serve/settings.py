@@ -108,3 +108,8 @@ def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: boo
         os.environ["FARM_DATA_DIR"] = str(data_dir.absolute())
     # A farm of one's own reads what lies where it was started, and nothing else unless told so.
     os.environ.setdefault("FARM_SOURCE_PREFIXES", Path.cwd().as_uri())
+
+
+def quiet_encoders() -> None:
+    """Keep SVT-AV1 from printing its settings to stderr for every encoder that is opened."""
+    os.environ.setdefault("SVT_LOG", "1")

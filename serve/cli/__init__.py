@@ -39,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except TyperException as error:
-        print(f"error: usage: {error.format_message()} (see `farm --help`)", file=sys.stderr)
+        if error.format_message():  # a bare `farm` has printed its help
+            print(f"error: usage: {error.format_message()} (see `farm --help`)", file=sys.stderr)
         return ExitCode.USAGE
     except EXPECTED as error:
         return report(error, as_json)

@@ -9,10 +9,13 @@ import yaml
 from rich.console import Console
 
 from ladders import catalog
+from ladders.model import Recipe
+from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
 from serve.auth import new_key
 from serve.cli.exits import ExitCode
 from serve.errors import UsageError
+from serve.settings import quiet_encoders
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
@@ -46,7 +49,7 @@ def doctor(as_json: AsJson = False) -> None:
         for finding in findings:
             mark = "[green]yes[/]" if finding.ok else ("[red]no [/]" if finding.needed else "[yellow]no [/]")
             console.print(f"{mark}  {finding.name:<12} ", end="")
-            console.print(finding.reason, markup=False)
+            console.print(finding.reason, markup=False, soft_wrap=True)
     if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
@@ -90,19 +93,26 @@ def recipes_check(
     ] = None,
 ) -> None:
     """Read recipes and really open every encoder that they ask for."""
-    from serve.recipe_check import check_recipe
-
+    quiet_encoders()
     broken = 0
     for name in recipe or catalog.names():
         try:
-            encoders = check_recipe(catalog.load_recipe(name))
+            opened = _open_encoders(catalog.load_recipe(name))
         except (catalog.LadderError, MediaError) as error:
             broken += 1
             typer.echo(f"{name}: {error.code}: {error.public_message}", err=True)
         else:
-            typer.echo(f"{name}: fine ({', '.join(encoders)})")
+            typer.echo(f"{name}: fine, {opened} encoders opened")
     if broken:
         raise UsageError(f"{broken} recipes cannot be used")
+
+
+def _open_encoders(recipe: Recipe) -> int:
+    """Encode a frame with every encoder that the recipe can ask for; how many there were."""
+    plans = list(every_plan(recipe.video)) if recipe.video is not None else []
+    for plan, frame_rate in plans:
+        check_options(plan, frame_rate)
+    return len(plans)
 
 
 def keys_new(

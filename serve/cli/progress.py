@@ -48,8 +48,12 @@ class Lines(Silent):
     """A line whenever the stage changes, and for every tenth of the encoding."""
 
     def __init__(self) -> None:
-        self._stage = ""
+        self._stage = "inspecting"
         self._step = 0
+
+    def __enter__(self) -> Self:
+        print(self._stage, file=sys.stderr, flush=True)
+        return self
 
     def update(self, snapshot: dict[str, Any]) -> None:
         """Print what is new."""

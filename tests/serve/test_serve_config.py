@@ -29,6 +29,7 @@ def test_its_args_build_the_application(config: dict[str, Any], monkeypatch: pyt
     monkeypatch.setenv("FARM_API_KEYS", new_key("a")[1])
     args = AppArgs(**config["applications"][0]["args"])
     deployment = build(args)._bound_deployment
+    assert deployment.ray_actor_options is not None
     assert deployment.num_replicas == args.replicas == 2, "one can be lost"
     assert deployment.ray_actor_options["label_selector"] == {"role": "control"}
     assert deployment.max_queued_requests > 0
