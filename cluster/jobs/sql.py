@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, select
 
 from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs import migrations
@@ -90,12 +90,13 @@ class SqlStore(SqlOutbox):
 
     def claim(self, owner: str, lease_s: float, limit: int) -> list[Job]:
         """See `JobStore.claim`."""
-        open_ = jobs.c.status.in_([JobStatus.QUEUED.value, JobStatus.PROCESSING.value])
-        waits = (jobs.c.status == JobStatus.QUEUED.value) & (jobs.c.run_after <= self._db.now())
-        orphaned = (jobs.c.status == JobStatus.PROCESSING.value) & (jobs.c.lease_until < self._db.now())
+        is_due = case(
+            (jobs.c.status == JobStatus.QUEUED.value, jobs.c.run_after <= self._db.now()),
+            else_=jobs.c.lease_until < self._db.now(),
+        )
         due = (
             select(jobs)
-            .where(open_, or_(waits, orphaned))
+            .where(jobs.c.finished_at.is_(None), is_due)
             .order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

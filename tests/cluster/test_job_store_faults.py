@@ -158,3 +158,18 @@ def test_a_claimer_does_not_wait_for_a_job_that_somebody_else_is_changing(own_po
             other.rollback()
             assert cancelling.result(20).status is JobStatus.CANCELLED
     store.close()
+
+
+def test_a_claim_takes_the_first_in_line_without_sorting_the_line(sqlite: DatabaseSettings) -> None:
+    store = open_store(sqlite)
+    store.upgrade()
+    plans: list[str] = []
+
+    @event.listens_for(store._db.engine, "before_cursor_execute")
+    def _explain(_c: Any, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if "ORDER BY jobs.priority" in statement:
+            plans.extend(row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+
+    store.claim("me", 60, 10)
+    assert plans == ["SCAN jobs USING INDEX ix_jobs_open"], "with 100,000 waiting, sorting them took a second"
+    store.close()

@@ -11,7 +11,7 @@ down_revision = None
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 COUNT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.String(27).with_variant(TIMESTAMP(timezone=True), "postgresql")
-OPEN = sa.text("status IN ('queued', 'processing')")
+OPEN = sa.text("finished_at IS NULL")
 
 
 def upgrade() -> None:
