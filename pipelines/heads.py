@@ -126,12 +126,12 @@ def _hear(head: AudioHead, packet: "Packet[Any]") -> None:
 
 
 def _decode(packet: "Packet[Any]") -> Sequence[Any]:
-    """The packet's frames; none when it is damaged."""
+    """The packet's frames; none when it is damaged, or its decoder could not even be opened."""
     try:
         return packet.decode()
     except MemoryError:
         raise
-    except UNTYPED:
+    except (*UNTYPED, ValueError):  # ValueError: PyAV's word for a decoder that failed to open before
         return ()
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from pipelines import picture_facts
-from pipelines.errors import CorruptMedia, LimitExceeded, NoDecodableStream, TruncatedMedia, UnsupportedCodec
+from pipelines.errors import (
+    CorruptMedia,
+    LimitExceeded,
+    NoDecodableStream,
+    RejectedMedia,
+    TruncatedMedia,
+    UnsupportedCodec,
+)
 from pipelines.facts import MediaInfo, VideoFacts
 from pipelines.inspect import Inspected, InspectRequest, inspect
 from pipelines.languages import iso_639_2
@@ -312,6 +319,36 @@ def test_a_sound_upload_that_broke_off_is_refused_as_truncated(tmp_path: Path) -
     fast_start = remuxed(clip(codec=None, suffix="m4a", audio=(Sound(),)), "m4a", **FAST_START)
     with pytest.raises(TruncatedMedia):
         _inspect(_changed(tmp_path, fast_start, lambda data: data[: len(data) * 2 // 3]))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"),
+    [
+        ("mp4", "h264", "aac"),
+        ("mkv", "hevc", "aac"),
+        ("ts", "mpeg2video", "mp3"),
+        ("webm", "vp9", "opus"),
+        ("avi", "mpeg4", "mp3"),
+    ],
+)
+def test_damage_anywhere_ends_in_facts_or_in_a_typed_refusal(
+    tmp_path: Path, suffix: str, codec: str, sound: str
+) -> None:
+    data = clip(suffix=suffix, codec=codec, frames=12, audio=(Sound(codec=sound),)).read_bytes()
+    random = np.random.default_rng(len(data))
+    refused = 0
+    for attempt in range(40):
+        damaged = bytearray(data)
+        span = min(len(data), 1500) if attempt % 2 else len(data)  # headers are where claims are made
+        for place in random.integers(0, span, size=1 << attempt % 7):
+            damaged[place] = random.integers(0, 256)
+        path = tmp_path / f"{attempt}.{suffix}"
+        path.write_bytes(damaged)
+        try:
+            _inspect(path)
+        except RejectedMedia:
+            refused += 1
+    assert 0 < refused < 40
 
 
 def test_what_is_asked_for_must_be_there() -> None:
