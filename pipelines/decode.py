@@ -109,9 +109,10 @@ class Decoder:
         for packet in demux_source(self._container, self._stream):
             try:
                 frames: list[VideoFrame] = packet.decode()
-            except MemoryError:
-                raise
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, MemoryError) as error:
+                # dav1d calls some damaged frames "out of memory"
+                if isinstance(error, MemoryError) and self._video.codec != "av1":
+                    raise
                 continue  # damaged: the next packets may be sound, and what is missing is counted by the caller
             self.decoded_frames += len(frames)
             yield from frames

@@ -58,6 +58,8 @@ def build_index(path: str, video: VideoFacts, limits: Limits) -> FrameIndex:
     with Decoder(path, video, threads=2) as decoder:
         shown = [frame.pts for frame in decoder.all()]
     limits.check("max_frames", len(shown), f"the video has {len(shown):,} frames")
+    if not shown:  # with several threads a decoder gives up earlier than with the one that gave the head
+        raise CorruptMedia("the video is too damaged to be decoded")
     if _rising(shown):
         return _index(video, tuple(value for value in shown if value is not None), found)
     return _by_order(video, shown, why_decode)
