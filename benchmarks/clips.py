@@ -29,17 +29,22 @@ def looped(source: Path, seconds: float, out: Path) -> Path:
     return out
 
 
-def _append(source: Path, target: av.container.OutputContainer, streams: dict[int, av.stream.Stream],
-            offset: Fraction, until: Fraction) -> Fraction:
+def _append(
+    source: Path,
+    target: av.container.OutputContainer,
+    streams: dict[int, av.stream.Stream],
+    offset: Fraction,
+    until: Fraction,
+) -> Fraction:
     """One repeat; its length in seconds comes back, by the video."""
     length = Fraction(0)
     with av.open(str(source)) as container:
         for packet in container.demux():
-            if packet.stream.index not in streams or packet.dts is None:
+            if packet.stream.index not in streams or packet.dts is None or packet.pts is None:
                 continue
             base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
             if packet.stream.type == "video":
-                length = max(length, (packet.pts + packet.duration) * base)
+                length = max(length, (packet.pts + (packet.duration or 0)) * base)
             if offset + packet.dts * base >= until:
                 continue
             shift = round(offset / base)

@@ -10,6 +10,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun, OnStep
 from cluster.media_process import Watch, run_media
 from cluster.progress import JobProgress
+from cluster.scratch import sweep_dead, workdir
 from cluster.slots import Slots
 from cluster.steps import run_step
 from cluster.storage.sources import source_of
@@ -64,25 +65,22 @@ def run_local(
     Raises MediaError for the input, InfraError for storage. Ctrl-C ends every media process before it propagates.
     """
     found = source_of(source, settings.storage)
-    with_scratch = settings.work.scratch_dir / "local"
-    with_scratch.mkdir(parents=True, exist_ok=True)
-    work = Work(
-        job_id=f"local-{found.fingerprint}",
-        org="local",
-        media_id=Path(source).stem or "media",
-        source_uri=found.uri,
-        source_etag=found.etag,
-        recipe=recipe.model_dump(mode="json"),
-        recipe_digest=recipe.digest,
-        kind="auto",
-        output_uri=output_uri,
-        scratch_uri=with_scratch.as_uri(),
-        publish_prefix="",
-        slots=settings.work.slots,
-    )
-    tools = Tools.open(work, settings)
-    run = JobRun(work, LocalRunner(lambda _: tools), Slots(settings.work.slots), on_change=on_progress)
-    try:
+    sweep_dead(settings.work.scratch_dir)
+    with workdir(settings.work.scratch_dir) as folder:
+        work = Work(
+            job_id="local",
+            org="local",
+            media_id=Path(source).stem or "media",
+            source_uri=found.uri,
+            source_etag=found.etag,
+            recipe=recipe.model_dump(mode="json"),
+            recipe_digest=recipe.digest,
+            kind="auto",
+            output_uri=output_uri,
+            scratch_uri=folder.as_uri(),
+            publish_prefix="",
+            slots=settings.work.slots,
+        )
+        tools = Tools.open(work, settings)
+        run = JobRun(work, LocalRunner(lambda _: tools), Slots(settings.work.slots), on_change=on_progress)
         return asyncio.run(run.run())
-    finally:
-        tools.sweep(work)

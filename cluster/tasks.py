@@ -75,14 +75,15 @@ class RayRunner:
 
     def capacity(self) -> int:
         """Steps that the nodes of the cluster could run at once."""
-        return int(ray.cluster_resources().get(LANE, 0))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return int(resources.get(LANE, 0))
 
     async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call kills the worker that does it, and its media process with it."""
-        events = step_task.options(name=f"{step} of {work.job_id}").remote(to_wire(work), to_wire(step))
+        events: Any = step_task.options(name=f"{step} of {work.job_id}").remote(to_wire(work), to_wire(step))
         answered = False
+        wait_s = PENDING_S
         try:
-            wait_s = PENDING_S
             while True:
                 ref = await asyncio.wait_for(events.__anext__(), wait_s)
                 event: dict[str, Any] = await ref

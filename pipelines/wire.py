@@ -50,10 +50,10 @@ def _build(kind: Any, value: Any) -> Any:
         return tuple(items) if origin is tuple else items
     if origin in (dict, Mapping):
         return {key: _build(typing.get_args(kind)[1], item) for key, item in value.items()}
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(cast(type, kind))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = _hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-        return cast(Any, kind)(**{name: _build(hints[name], item) for name, item in value.items()})
+        return kind(**{name: _build(hints[name], item) for name, item in value.items()})
     return value

@@ -38,7 +38,8 @@ class Switches:
             if step.kind == "chunk":
                 on_progress({"renditions": {"360p": 3}})
                 await self.gate.wait()
-            return {"inspect": PLANNED, "finish": PUBLISHED}.get(step.kind, {})
+            answers: dict[str, dict[str, Any]] = {"inspect": PLANNED, "finish": PUBLISHED}
+            return answers.get(step.kind, {})
         finally:
             self.ended.append(name)
 

@@ -60,12 +60,13 @@ def submit(farm: FarmClient, path: Path, media_id: str, **changes: Any) -> str:
 
 def wait(farm: FarmClient, job_id: str, *statuses: str, within_s: float = 90.0) -> dict[str, Any]:
     deadline = time.monotonic() + within_s
+    job = farm.job(job_id)
     while time.monotonic() < deadline:
-        job = farm.job(job_id)
         if job["status"] in (statuses or ENDED):
             return job
         assert job["status"] not in ENDED, job
         time.sleep(0.1)
+        job = farm.job(job_id)
     raise AssertionError(f"the job is still {job}")
 
 
@@ -145,10 +146,10 @@ def test_a_killed_dispatcher_comes_back_and_finished_chunks_are_not_encoded_agai
 
 def test_cancelling_stops_running_media_processes_within_two_seconds(farm: FarmClient) -> None:
     job_id = submit(farm, small(frames=3000), "clip-6")
-    process = wait_for_chunk_process()
+    wait_for_chunk_process()
     asked = time.monotonic()
     farm.cancel(job_id)
-    process.wait(timeout=2.0)
+    while media_processes():  # one that is dead and not yet reaped has no command line
+        assert time.monotonic() - asked < 2.0
+        time.sleep(0.02)
     assert wait(farm, job_id, "cancelled", within_s=5.0)["status"] == "cancelled"
-    assert time.monotonic() - asked < 5.0
-    assert media_processes() == []

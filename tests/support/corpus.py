@@ -35,6 +35,7 @@ class Row:
     kind: str  # video, audio, image, hostile
     container: str
     frames: int | None
+    audio: str  # codec:rate x channels of each track, by comma
     expected: str  # "ok" or "reject: reason"
     strict: bool  # that outcome is required
 
@@ -63,6 +64,7 @@ def rows(*kinds: str) -> tuple[Row, ...]:
             kind=row["kind"],
             container=row["container"],
             frames=int(row["frames"]) if row["frames"].isdigit() else None,
+            audio=row["audio"],
             expected=row["expected"],
             strict=row["strict"] == "yes",
         )
