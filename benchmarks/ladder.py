@@ -81,9 +81,8 @@ def encoder_arguments(rendition: RenditionPlan) -> list[str]:
 def run_ours(clip: Path, recipe: Path, out: Path) -> Cost:
     """Our whole job in a process of its own: inspect, chunks, audio, join, package, publish."""
     shutil.rmtree(out, ignore_errors=True)
-    return cost_of(
-        [sys.executable, "-m", "serve", "transcode", str(clip), "--out", str(out), "--recipe", str(recipe), "--json"]
-    )
+    transcode = [sys.executable, "-m", "serve", "transcode", str(clip)]
+    return cost_of([*transcode, "--out", str(out), "--recipe", str(recipe), "--json"])
 
 
 def compare(clip: Path, rounds: int, folder: Path) -> dict[str, Any]:

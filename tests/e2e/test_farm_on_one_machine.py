@@ -29,9 +29,11 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmClient]:
     folder = tmp_path_factory.mktemp("farm")
     kept = dict(os.environ)
     try:
-        with EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started:
-            with FarmClient(ClientSettings(url=started.url, api_key=SecretStr(""))) as client:
-                yield client
+        with (
+            EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started,
+            FarmClient(ClientSettings(url=started.url, api_key=SecretStr(""))) as client,
+        ):
+            yield client
     finally:
         os.environ.clear()
         os.environ.update(kept)
@@ -137,8 +139,9 @@ def test_a_killed_media_process_costs_one_try_and_the_job_is_ready(farm: FarmCli
 def test_a_killed_dispatcher_comes_back_and_finished_chunks_are_not_encoded_again(farm: FarmClient) -> None:
     job_id = submit(farm, small(frames=1500), "clip-5")
     wait_for_chunk_process()
-    actor = ray.get_actor(DISPATCHER, namespace=NAMESPACE)
-    os.kill(ray.get(actor.alive.remote())["pid"], signal.SIGKILL)
+    actor: Any = ray.get_actor(DISPATCHER, namespace=NAMESPACE)
+    alive: Any = ray.get(actor.alive.remote())
+    os.kill(alive["pid"], signal.SIGKILL)
     job = wait(farm, job_id, within_s=150.0)
     assert job["status"] == "ready", job["error"]
     assert job["attempts"] == 2
