@@ -48,12 +48,8 @@ class Lines(Silent):
     """A line whenever the stage changes, and for every tenth of the encoding."""
 
     def __init__(self) -> None:
-        self._stage = "inspecting"
+        self._stage = ""
         self._step = 0
-
-    def __enter__(self) -> Self:
-        print(self._stage, file=sys.stderr, flush=True)
-        return self
 
     def update(self, snapshot: dict[str, Any]) -> None:
         """Print what is new."""
@@ -77,6 +73,7 @@ class Bars:
             TaskProgressColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True),
+            transient=True,  # what follows is the result, or the one line that says why there is none
         )
         self._stage = self._progress.add_task("inspecting", total=None)
         self._bars: dict[str, TaskID] = {}
