@@ -11,6 +11,8 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 
+from pipelines.errors import ProofFailed
+
 
 @dataclass(slots=True)
 class Part:
@@ -102,11 +104,8 @@ class Parts(io.RawIOBase):
 
 def scan_segments(paths: Sequence[Path]) -> Scan:
     """One packaged track: its init segment and all its media segments, in order."""
-    parts = Parts(paths)
-    with parts, av.open(parts, "r", format="mp4") as container:
+    with Parts(paths) as parts, av.open(parts, "r", format="mp4") as container:
         scan = _scan(container, parts)
-    with Parts(paths) as again, av.open(again, "r", format="mp4") as container:
-        scan.start_s = scan.other_start_s = _first_shown_s(container, 0)
     # What is hidden before the start (an encoder's priming) is in the first segment, but takes none of its time.
     scan.parts[0].start_s = max(scan.parts[0].start_s, scan.start_s)
     return scan
@@ -117,8 +116,6 @@ def scan_file(path: Path) -> Scan:
     with av.open(str(path)) as container:
         scan = _scan(container, None)
         scan.streams = len(container.streams)
-    with av.open(str(path)) as container:
-        scan.start_s = scan.other_start_s = _first_shown_s(container, 0)
     if scan.streams > 1:
         with av.open(str(path)) as container:
             scan.other_start_s = _first_shown_s(container, 1)
@@ -142,30 +139,58 @@ def index_comes_first(path: Path) -> bool:
 def _scan(container: InputContainer, parts: Parts | None) -> Scan:
     stream = container.streams[0]
     tick_s = Fraction(stream.time_base.numerator, stream.time_base.denominator)
-    scan = Scan(tick_s=tick_s)
+    is_video = stream.type == "video"
+    # Whole ticks inside the loop: a film has a million packets, and fractions cost ten times as much as reading them.
+    packets = end = 0
+    shown: Fraction | None = None
+    keys: list[int] = []
+    bounds: list[tuple[int, int, bool]] = []  # of every segment: first and last tick, and whether a key frame leads
     seen = 0
     for packet in container.demux(stream):
-        if not packet.size or packet.pts is None:
+        if shown is None:
+            shown = _shown_s(packet)  # of a short track only the empty packet at the end brings it out
+        pts = packet.pts
+        if pts is None or not packet.size:
             continue
-        scan.packets += 1
-        start_s = packet.pts * tick_s
-        end_s = start_s + (packet.duration or 0) * tick_s
-        scan.end_s = max(scan.end_s, end_s)
-        if packet.is_keyframe and stream.type == "video":
-            scan.keys_s.append(start_s)
+        packets += 1
+        until = pts + (packet.duration or 0)
+        end = max(end, until)
+        is_key = packet.is_keyframe
+        if is_key and is_video:
+            keys.append(pts)
         if parts is None:
             continue
         number = parts.which(packet.pos or 0)
-        if number != seen:  # the first packet of a segment
+        if number != seen:
             seen = number
-            scan.parts.append(Part(start_s, end_s, packet.is_keyframe))
-        scan.parts[-1].start_s = min(scan.parts[-1].start_s, start_s)
-        scan.parts[-1].end_s = max(scan.parts[-1].end_s, end_s)
-    return scan
+            bounds.append((pts, until, is_key))
+        else:
+            first, last, leads = bounds[-1]
+            bounds[-1] = (min(first, pts), max(last, until), leads)
+    if shown is None:
+        raise ProofFailed("nothing of a file of ours can be decoded")
+    return Scan(
+        tick_s=tick_s,
+        packets=packets,
+        start_s=shown,
+        other_start_s=shown,
+        end_s=end * tick_s,
+        keys_s=[key * tick_s for key in keys],
+        parts=[Part(first * tick_s, last * tick_s, leads) for first, last, leads in bounds],
+    )
 
 
 def _first_shown_s(container: InputContainer, index: int) -> Fraction:
-    frame = next(container.decode(container.streams[index]))
-    assert isinstance(frame, av.VideoFrame | av.AudioFrame), "our files hold nothing else"
-    assert frame.pts is not None, "our files have times"
-    return Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator)
+    for packet in container.demux(container.streams[index]):
+        shown = _shown_s(packet)
+        if shown is not None:
+            return shown
+    raise ProofFailed("nothing of a file of ours can be decoded")
+
+
+def _shown_s(packet: "av.Packet[av.stream.Stream]") -> Fraction | None:
+    for frame in packet.decode():
+        assert isinstance(frame, av.VideoFrame | av.AudioFrame), "our files hold nothing else"
+        assert frame.pts is not None, "our files have times"
+        return Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator)
+    return None
