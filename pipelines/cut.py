@@ -10,8 +10,8 @@ MIN_S, MAX_S = 6.0, 60.0  # below, start-up and frames decoded in vain weigh; ab
 # A tone map builds a table for about 5 s of CPU time in every chunk: at 30 s and more that is a few percent.
 MIN_MAPPED_S = 30.0
 BACK = (8, 4, 2, 1, 0)  # places to start decoding at, in key frames before the nearest one, the farthest first
-# One frame decoded in vain costs about an eighth of one that is encoded; cutting may waste a tenth of a job's work.
-WASTE = 0.8  # frames decoded in vain per frame of the video
+DECODE_SHARE = 1 / 8  # what decoding a frame costs, of what encoding it for the whole ladder costs; measured at 1080p
+MAX_WASTE = 0.1  # of a job's work that cutting may add
 NEIGHBOURS = 1  # frames that the deinterlacer looks at on either side
 
 
@@ -34,7 +34,7 @@ def cut(
         wanted = min(max(target_chunks, -int(-length_s // MAX_S)), int(length_s // shortest), grid.places)
         while wanted > 1:
             tried = grid.bounds(wanted)
-            if grid.waste(tried) <= WASTE * len(index.pts):
+            if grid.in_vain(tried) * DECODE_SHARE <= MAX_WASTE * len(rows):
                 bounds = tried
                 break
             wanted = wanted * 3 // 4
@@ -59,23 +59,28 @@ class _Grid:
         self.places = -(-len(rows) // gop_frames)
 
     def bounds(self, count: int) -> list[int]:
-        """Cuts into about `count` chunks of about equal length, each nudged to where least is decoded in vain."""
-        step = self.places / count
-        reach = int(step / 4)  # so that no chunk is more than half longer than another
+        """Cuts into about `count` chunks of about equal length, nudged to where that saves more decoding than it costs
+        in evenness: chunks run side by side, and the longest decides.
+        """
+        step = len(self._rows) / count
+        reach = max(1, int(step / 4 / self._gop))
         chosen = [0]
         for number in range(1, count):
-            ideal = round(number * step)
-            near = range(max(ideal - reach, 1), min(ideal + reach, self.places - 1) + 1)
-            best = min(near, key=lambda place: (self._in_vain(place * self._gop), abs(place - ideal)), default=ideal)
-            if chosen[-1] < best * self._gop < len(self._rows):
-                chosen.append(best * self._gop)
+            ideal = number * step
+            middle = round(ideal / self._gop)
+            near = [place * self._gop for place in range(middle - reach, middle + reach + 1)]
+            bound = min(near, key=lambda start: abs(start - ideal) + self._in_vain(start) * DECODE_SHARE)
+            if chosen[-1] < bound < len(self._rows):
+                chosen.append(bound)
         return [*chosen, len(self._rows)]
 
-    def waste(self, bounds: Sequence[int]) -> int:
-        """Source frames that are decoded in vain with these bounds."""
+    def in_vain(self, bounds: Sequence[int]) -> int:
+        """Source frames that are decoded only to get to the starts of chunks."""
         return sum(self._in_vain(start) for start in bounds[1:-1])
 
     def _in_vain(self, start: int) -> int:
+        if not 0 < start < len(self._rows):
+            return 0
         index = self._index
         source = self._rows[start].source
         key = index.keys[max(0, bisect_right(index.keys, source) - 1)]

@@ -4,7 +4,6 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from queue import Empty, Full, Queue
 
@@ -13,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipelines.color import MATRICES, PRIMARIES, RANGES, TRANSFERS
+from pipelines.encoders import configure
 from pipelines.errors import EncodeFailed
 from pipelines.filters import RenditionGraph
 from pipelines.plan import ColorTags, RenditionPlan, VideoPlan
@@ -112,16 +111,11 @@ class RenditionEncoder:
 
     def _open(self, video: VideoPlan, threads: int) -> VideoStream:
         plan = self.plan
-        stream = self._container.add_stream(plan.encoder, rate=video.frame_rate, options=dict(plan.options))
+        stream = self._container.add_stream(plan.encoder, rate=video.frame_rate)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
-        context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pixel_format
-        context.time_base = video.time_base  # exact: a rounded one would make joins drift
-        context.sample_aspect_ratio = Fraction(1)
+        configure(context, plan, video.frame_rate, video.time_base)
         context.thread_count = threads
-        # Set before opening: they go into the parameter sets, and nothing copies them from the frames.
-        context.color_primaries, context.color_trc = PRIMARIES[plan.color.primaries], TRANSFERS[plan.color.transfer]
-        context.colorspace, context.color_range = MATRICES[plan.color.space], RANGES[plan.color.range]
         if plan.codec == "hevc":
             context.codec_tag = "hvc1"  # parameter sets in the header only: what Apple's players ask for
         self._container.start_encoding()

@@ -28,6 +28,9 @@ TURNS: dict[int, list[Node]] = {
 DEINTERLACE = "mode=send_frame:deint=interlaced"
 # One pass for gamut, curve and matrix; perceptual keeps highlights apart that a clip would merge.
 TONE_MAP = "out_primaries=bt709:out_transfer=bt709:out_color_matrix=bt709:out_range=limited:intent=perceptual"
+# The scaler's own change of matrix is off by 2 of 255 and dearer; exactly rounded, it costs three times as much.
+MATRIX_ONLY = "iprimaries=bt709:primaries=bt709:itrc=bt709:trc=bt709"  # the same on both sides: nothing but the matrix
+RGB_SCALER = "+accurate_rnd+full_chroma_int"  # no other filter turns RGB, so here exactness is worth its price
 SCALER = "flags=bicubic"  # sharper than bilinear at the same cost here; lanczos rings for 15 % more
 
 
@@ -163,15 +166,16 @@ class RenditionGraph:
     def _nodes(self, shape: Shape) -> list[Node]:
         plan, tags = self._plan, self._tags
         wanted = Shape(plan.width, plan.height, plan.pixel_format)
-        same_colors = (tags.space, tags.range) == (plan.color.space, plan.color.range)
-        if shape == wanted and same_colors:
+        if shape == wanted and (tags.space, tags.range) == (plan.color.space, plan.color.range):
             return [("null", None)]
-        colors = "" if same_colors else f":out_color_matrix={_matrix(plan.color)}:out_range={plan.color.range}"
-        return [("scale", f"{plan.width}:{plan.height}:{SCALER}{colors}"), ("format", plan.pixel_format)]
-
-
-def _matrix(tags: ColorTags) -> str:
-    return {"bt2020nc": "bt2020"}.get(tags.space, tags.space)  # the scale filter's own word
+        scale = f"{plan.width}:{plan.height}:out_range={plan.color.range}:{SCALER}"
+        if is_rgb(shape.format):
+            matrix = {"bt2020nc": "bt2020"}.get(plan.color.space, plan.color.space)  # the scale filter's own word
+            return [("scale", f"{scale}{RGB_SCALER}:out_color_matrix={matrix}"), ("format", plan.pixel_format)]
+        nodes: list[Node] = [("scale", scale), ("format", plan.pixel_format)]
+        if tags.space != plan.color.space:
+            nodes.append(("colorspace", f"ispace={tags.space}:space={plan.color.space}:{MATRIX_ONLY}"))
+        return nodes
 
 
 def _tag(frame: VideoFrame, tags: ColorTags) -> None:

@@ -7,7 +7,7 @@ from ladders.model import AudioPart, Recipe, SelectedRung, SourceShape, VideoPar
 from ladders.select import output_frame_rate, select_rungs
 from pipelines.color import hdr_tags, needs_mapping, sdr_tags, true_tags
 from pipelines.cut import cut
-from pipelines.encoders import rendition_plan
+from pipelines.encoders import gop_frames, rendition_plan
 from pipelines.errors import NoDecodableStream
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
 from pipelines.frames import constant_rows, source_rate, source_rows
@@ -71,14 +71,14 @@ def _video(
     else:
         fps, rows, time_base = rate.fps, source_rows(index), index.time_base
         duration_s = float((rows[-1].pts + index.last_duration) * time_base)
-    gop_frames = max(1, round(wanted.gop_seconds * fps))
-    renditions = _renditions(source, recipe, fps, gop_frames)
+    gop = gop_frames(fps, wanted.gop_seconds)
+    renditions = _renditions(source, recipe, fps, gop)
     stage = _stage(source, wanted, renditions)
     chunks = cut(
         index,
         rows,
         fps=len(rows) / duration_s,
-        gop_frames=gop_frames,
+        gop_frames=gop,
         target_chunks=target_chunks,
         tone_map=stage.tone_map,
         deinterlace=stage.deinterlace,
@@ -91,7 +91,7 @@ def _video(
         time_base=time_base,
         frame_count=len(rows),
         duration_s=duration_s,
-        gop_frames=gop_frames,
+        gop_frames=gop,
         renditions=renditions,
         chunks=chunks,
         why_not_chunkable=index.why_not_chunkable,
@@ -99,13 +99,12 @@ def _video(
     return plan, rows
 
 
-def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop_frames: int) -> tuple[RenditionPlan, ...]:
+def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop: int) -> tuple[RenditionPlan, ...]:
     wanted = recipe.video
     assert wanted is not None
     width, height = source.display_size
     hdr = source.dynamic_range != "sdr"
-    shape = SourceShape(width=width, height=height, frame_rate=fps, hdr=hdr)
-    rungs = select_rungs(wanted, shape)
+    rungs = select_rungs(wanted, SourceShape(width=width, height=height))
     keep_hdr = hdr and wanted.dynamic_range == "source"
     files = _mp4_rungs(rungs, recipe.packaging.mp4)
     return tuple(
@@ -113,7 +112,7 @@ def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop_frames: i
             rung,
             wanted.codec,
             frame_rate=fps,
-            gop_frames=gop_frames,
+            gop_frames=gop,
             color=_out_tags(source, wanted),
             hdr=keep_hdr,
             mp4=rung.name in files,
