@@ -82,7 +82,7 @@ def encode_chunk(request: ChunkRequest, report: Callable[[dict[str, Any]], None]
     started = time.monotonic()
     meter = _Meter(request, report)
     stage = SourceStage(request.video)
-    with Decoder(request.source_path, request.video.source, request.threads) as decoder:
+    with Decoder(request.source_path, request.video.source, request.threads, meter.tell) as decoder:
         encoders = _open_encoders(request, stage, meter)
         feed = Feed(request, decoder, stage, encoders)
         try:
@@ -96,7 +96,7 @@ def encode_chunk(request: ChunkRequest, report: Callable[[dict[str, Any]], None]
         finally:
             for encoder in encoders:
                 encoder.abandon()
-        meter.report()
+        meter.tell(at_once=True)
         return ChunkResult(
             renditions=tuple(_rendition(encoder) for encoder in encoders),
             decode_cpu_s=feed.decode_cpu_s,
@@ -267,16 +267,12 @@ class _Meter:
         """`frames` more of rendition `name` are encoded."""
         with self._lock:
             self._done[name] += frames
-            due = time.monotonic() - self._told >= REPORT_S
-            if due:
-                self._tell()
+        self.tell()
 
-    def report(self) -> None:
-        """Tell where things stand."""
+    def tell(self, *, at_once: bool = False) -> None:
+        """Report where things stand, unless that was done a moment ago."""
         with self._lock:
-            self._tell()
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        done = dict(self._done)
-        self._report({"frames": self._frames, "frames_done": min(done.values()), "renditions": done})
+            if at_once or time.monotonic() - self._told >= REPORT_S:
+                self._told = time.monotonic()
+                done = dict(self._done)
+                self._report({"frames": self._frames, "frames_done": min(done.values()), "renditions": done})

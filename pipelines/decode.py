@@ -1,6 +1,6 @@
 """Decoding a source's frames: all of them, or a range that starts at exactly the right one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Decoder:
     """Decodes the shown stream of one source file."""
 
-    def __init__(self, path: str, video: VideoFacts, threads: int) -> None:
-        self._path, self._video, self._threads = path, video, threads
+    def __init__(self, path: str, video: VideoFacts, threads: int, on_frame: Callable[[], None] = lambda: None) -> None:
+        """`on_frame` is called for every decoded frame, also while those in front of a range are skipped."""
+        self._path, self._video, self._threads, self._on_frame = path, video, threads, on_frame
         self._container: InputContainer | None = None
         self._stream: VideoStream
         self._at_top = False
@@ -114,8 +115,10 @@ class Decoder:
                 if isinstance(error, MemoryError) and self._video.codec != "av1":
                     raise
                 continue  # damaged: the next packets may be sound, and what is missing is counted by the caller
-            self.decoded_frames += len(frames)
-            yield from frames
+            for frame in frames:
+                self.decoded_frames += 1
+                self._on_frame()
+                yield frame
 
 
 def _skip_to(frames: "Iterator[VideoFrame]", first: int) -> "tuple[int, VideoFrame | None]":

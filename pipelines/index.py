@@ -5,7 +5,7 @@ head is really decoded and compared; where the two disagree in a way that the he
 packets of their own, times that are missing or wrong), the whole video is decoded once for its list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median_low
@@ -38,12 +38,12 @@ class Packets:
     end_s: float = 0.0  # where the last packet of any demuxed stream ends
 
 
-def build_index(path: str, video: VideoFacts, limits: Limits) -> FrameIndex:
-    """The frames of the shown video stream of the container at `path`.
+def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], None] = lambda: None) -> FrameIndex:
+    """The frames of the shown video stream of the container at `path`; `alive` is called as the work goes on.
 
     Raises TruncatedMedia, CorruptMedia, NoDecodableStream or LimitExceeded.
     """
-    found = _demux(path, video, limits)
+    found = _demux(path, video, limits, alive)
     times = sorted({pts for pts in found.pts if pts is not None})
     head = _head(path, video)
     if not head:
@@ -55,7 +55,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits) -> FrameIndex:
         assert first is not None
         pts = tuple(value for value in times if value >= first)
         return _index(video, pts, found)
-    with Decoder(path, video, threads=2) as decoder:
+    with Decoder(path, video, threads=2, on_frame=alive) as decoder:
         shown = [frame.pts for frame in decoder.all()]
     limits.check("max_frames", len(shown), f"the video has {len(shown):,} frames")
     if not shown:  # with several threads a decoder gives up earlier than with the one that gave the head
@@ -65,7 +65,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits) -> FrameIndex:
     return _by_order(video, shown, why_decode)
 
 
-def _demux(path: str, video: VideoFacts, limits: Limits) -> Packets:
+def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], None]) -> Packets:
     found = Packets()
     with open_source(path, video=video.stream_index) as container:
         stream = container.streams[video.stream_index]
@@ -76,6 +76,7 @@ def _demux(path: str, video: VideoFacts, limits: Limits) -> Packets:
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 found.end_s = max(found.end_s, end)
+            alive()
             if packet.stream_index == video.stream_index and packet.size:
                 _note(found, packet, video)
                 limits.check("max_frames", found.count, f"the video has {found.count:,} frames or more")

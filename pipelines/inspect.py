@@ -1,5 +1,6 @@
 """The first step of a job: is this media, may it be turned, and what exactly is in it?"""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from pipelines.limits import Limits
 from pipelines.opening import open_source
 from pipelines.plan import FrameIndex
 from pipelines.probe import probe
+
+REPORT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,24 @@ def inspect(request: InspectRequest, report: Callable[[dict[str, Any]], None]) -
             raise NoDecodableStream("the file has sound but no video")
         _check_audio_complete(path, info.audio)
         return Inspected(info, None)
-    report({"stage": "index"})
     # Indexing is as much code again, and sound alone needs none of it.
     from pipelines.index import build_index
 
-    return Inspected(info, build_index(path, info.video, request.limits))
+    return Inspected(info, build_index(path, info.video, request.limits, _now_and_then(report)))
+
+
+def _now_and_then(report: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+    """Says that indexing goes on, at most every `REPORT_S`; a large file is read, or decoded, for minutes."""
+    told = 0.0
+
+    def alive() -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= REPORT_S:
+            told = now
+            report({"stage": "index"})
+
+    return alive
 
 
 def _check_audio_complete(path: str, tracks: tuple[AudioFacts, ...]) -> None:

@@ -75,20 +75,21 @@ class _Coded:
 def join(request: JoinRequest, report: Callable[[dict[str, Any]], None]) -> JoinResult:
     """Join every rendition; raises ProofFailed, naming the rendition and what differs, unless all are proven."""
     pts = [row.pts for row in unpack_rows(Path(request.frames_path).read_bytes())]
-    proofs = []
-    for rendition in request.renditions:
-        proofs.append(_join_one(rendition, request.video, pts))
-        report({"joined": len(proofs), "of": len(request.renditions)})
-    return JoinResult(tuple(proofs))
+    return JoinResult(tuple(_join_one(rendition, request.video, pts, report) for rendition in request.renditions))
 
 
-def _join_one(rendition: JoinRendition, video: VideoPlan, pts: Sequence[int]) -> RenditionProof:
+def _join_one(
+    rendition: JoinRendition, video: VideoPlan, pts: Sequence[int], report: Callable[[dict[str, Any]], None]
+) -> RenditionProof:
     name = rendition.plan.name
-    coded = _read(rendition, pts, video.time_base)
+    coded = _Coded()
+    for path in rendition.chunk_paths:
+        _read(path, rendition.plan, coded, pts, video.time_base)
+        report({"stage": "read", "rendition": name, "frames": len(coded.pts)})
     _require(name, _frame_faults(coded, pts, video))
     dts = decode_times(pts, coded.pts)
     length = round(video.duration_s / video.time_base)
-    _write(rendition, video, coded, dts, length)
+    _write(rendition, video, coded, dts, length, report)
     proof = _proof(rendition, video, coded, dts)
     faults = [f"{proof.vbv_underflows} buffer underflows"] if proof.vbv_underflows else []
     if abs(proof.duration_s - video.duration_s) > 1 / video.frame_rate:
@@ -97,24 +98,21 @@ def _join_one(rendition: JoinRendition, video: VideoPlan, pts: Sequence[int]) ->
     return proof
 
 
-def _read(rendition: JoinRendition, pts: Sequence[int], time_base: Fraction) -> _Coded:
-    """What the chunks hold; a chunk starts at the frame after the last of those before it."""
-    coded = _Coded()
-    for path in rendition.chunk_paths:
-        start = pts[min(len(coded.pts), len(pts) - 1)]
-        with _opened(path) as chunk:
-            stream = chunk.streams.video[0]
-            coded.parameter_sets.add(parameter_sets(rendition.plan.codec, stream.codec_context.extradata or b""))
-            scale = Fraction(stream.time_base.numerator, stream.time_base.denominator) / time_base
-            for packet in _packets(chunk):
-                at = (packet.pts or 0) * scale
-                if at.denominator != 1:
-                    _require(rendition.plan.name, [f"a frame of a chunk is at {float(at):.3f} ticks"])
-                coded.pts.append(start + int(at))
-                coded.bits.append(packet.size * 8)
-                if packet.is_keyframe:
-                    coded.keys.append(start + int(at))
-    return coded
+def _read(path: str, plan: RenditionPlan, coded: _Coded, pts: Sequence[int], time_base: Fraction) -> None:
+    """Add what the chunk at `path` holds; it starts at the frame after the last of those before it."""
+    start = pts[min(len(coded.pts), len(pts) - 1)]
+    with _opened(path) as chunk:
+        stream = chunk.streams.video[0]
+        coded.parameter_sets.add(parameter_sets(plan.codec, stream.codec_context.extradata or b""))
+        scale = Fraction(stream.time_base.numerator, stream.time_base.denominator) / time_base
+        for packet in _packets(chunk):
+            at = (packet.pts or 0) * scale
+            if at.denominator != 1:
+                _require(plan.name, [f"a frame of a chunk is at {float(at):.3f} ticks"])
+            coded.pts.append(start + int(at))
+            coded.bits.append(packet.size * 8)
+            if packet.is_keyframe:
+                coded.keys.append(start + int(at))
 
 
 def _frame_faults(coded: _Coded, pts: Sequence[int], video: VideoPlan) -> list[str]:
@@ -148,7 +146,14 @@ def _packets(chunk: "InputContainer") -> "Iterator[Packet[Any]]":
     return (packet for packet in chunk.demux(chunk.streams.video[0]) if packet.size)
 
 
-def _write(rendition: JoinRendition, video: VideoPlan, coded: _Coded, dts: Sequence[int], length: int) -> None:
+def _write(
+    rendition: JoinRendition,
+    video: VideoPlan,
+    coded: _Coded,
+    dts: Sequence[int],
+    length: int,
+    report: Callable[[dict[str, Any]], None],
+) -> None:
     """Copy all packets with their new times; `length` is the whole video's, in ticks."""
     import av
 
@@ -167,6 +172,7 @@ def _write(rendition: JoinRendition, video: VideoPlan, coded: _Coded, dts: Seque
                     packet.duration = max(1, ends[number] - dts[number])
                     out.mux(packet)
                     number += 1
+            report({"stage": "write", "rendition": rendition.plan.name, "frames": number})
 
 
 def _add_stream(out: "OutputContainer", chunk: "InputContainer", plan: RenditionPlan, video: VideoPlan) -> Any:
