@@ -28,8 +28,10 @@ if TYPE_CHECKING:  # a media process that encodes need not load pydantic
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 
-MIN_SIDE_PX = {"h264": 2, "hevc": 32, "av1": 4}
-"""x265 wants a whole coding tree unit, of 32 from level 5 on; SVT-AV1 encodes no 2×2."""
+MIN_SIDE_PX = {"h264": 2, "hevc": 32, "av1": 16}
+"""x265 wants a whole coding tree unit, of 32 from level 5 on; SVT-AV1 4.2 writes past its buffers at 4×4 and 8×8."""
+CUTREE_MIN_WIDTH_PX = 64
+"""x265's quantiser tree writes past its rows in pictures up to 48 wide (seen under a checking allocator)."""
 
 BUFFER_S = 2.0
 """Of the VBV that a rendition promises: what a player may have to load ahead at the highest bitrate."""
@@ -165,6 +167,8 @@ def _x265(
         "frame-threads": 1,  # … so that an encoder's own threads would only wait for each other
         "log-level": "none",  # x265 writes to stderr by itself
     }
+    if rung.width < CUTREE_MIN_WIDTH_PX:
+        params["cutree"] = 0
     if mastering_display:
         _mastering(mastering_display)
         params["master-display"] = mastering_display  # HDR10: what the picture was graded on
