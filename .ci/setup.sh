@@ -65,8 +65,8 @@ find_or_install_uv() {
     echo "setup: installing uv into .tools/" >&2
     rm -rf .tools/bin .tools/uv.part
     # A bare Debian python3 has no pip: the second way needs the standard library only. Both check the locked hashes.
-    "$python" -m pip install -q --no-deps --only-binary :all: --require-hashes -r .ci/uv.lock --target .tools/uv.part >"$log" 2>&1 ||
-        { rm -rf .tools/uv.part && "$python" .ci/fetch_uv.py .ci/uv.lock .tools/uv.part >>"$log" 2>&1; } ||
+    "$python" -m pip install -q --no-deps --only-binary :all: --require-hashes -r .ci/uv-requirements.txt --target .tools/uv.part >"$log" 2>&1 ||
+        { rm -rf .tools/uv.part && "$python" .ci/fetch_uv.py .ci/uv-requirements.txt .tools/uv.part >>"$log" 2>&1; } ||
         fail "cannot fetch uv from the package index: $(tail -n1 "$log") (all of it: $log); check the network and PIP_INDEX_URL"
     mv .tools/uv.part/bin .tools/bin
     rm -rf .tools/uv.part "$log"

@@ -86,7 +86,7 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=_environment(),
+            env=variables(),
             start_new_session=True,
         )
         try:
@@ -103,8 +103,8 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
     return Answer(from_wire(result_type, answer["result"]), usage)
 
 
-def _environment() -> dict[str, str]:
-    """Only what the child needs: credentials and keys of the farm stay with the farm."""
+def variables() -> dict[str, str]:
+    """The environment of a media process: credentials and keys of the farm stay with the farm."""
     kept = {
         name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ
     }

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["ladders", "pipelines", "cluster", "serve"]
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-gpu.lock", ".ci/uv.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-gpu.lock", ".ci/uv-requirements.txt"]
 
 
 def test_the_four_packages_are_ours_and_come_from_one_folder() -> None:

@@ -1,0 +1,146 @@
+"""What a media process can do to whoever started it: answer, or end in a typed error."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.media_process import Cancelled, Watch, run_media, variables
+from pipelines.confine import ProcessLimits
+from pipelines.errors import DecoderCrashed, MediaProcessFailed, MediaTimeout, NotMedia
+from pipelines.inspect import Inspected, InspectRequest
+from pipelines.limits import Limits
+from tests.support.media import clip
+
+LIMITS = ProcessLimits(wall_s=20.0, stall_s=20.0, memory_bytes=8_000_000_000, cpu_s=60, file_bytes=1_000_000_000)
+
+
+def limits(**changes: Any) -> ProcessLimits:
+    values = {name: getattr(LIMITS, name) for name in LIMITS.__slots__}
+    return ProcessLimits(**(values | changes))
+
+
+def request(path: Path) -> InspectRequest:
+    return InspectRequest(str(path), Limits())
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A file that is never done opening: a pipe nobody writes to."""
+    path = tmp_path / "endless.mp4"
+    os.mkfifo(path)
+    return path
+
+
+def children() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def while_it_runs(act: Any) -> threading.Thread:
+    """Call `act` with the media process as soon as there is one."""
+    before = {process.pid for process in children()}
+
+    def watch() -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for process in children():
+                if process.pid not in before and "pipelines" in process.cmdline():
+                    time.sleep(0.5)  # past its start-up, into the open
+                    act(process)
+                    return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_a_result_comes_back_typed_with_what_it_cost() -> None:
+    answer = run_media("inspect", request(clip(frames=10)), Inspected, LIMITS, Watch())
+    assert answer.result.info.video is not None
+    assert answer.result.index is not None
+    assert len(answer.result.index.pts) == 10
+    assert 0 < answer.usage.cpu_s < 10
+    assert 10_000_000 < answer.usage.peak_rss_bytes < 1_000_000_000
+
+
+def test_a_refusal_keeps_its_type_across_the_border(tmp_path: Path) -> None:
+    path = tmp_path / "text.mp4"
+    path.write_text("no media at all\n" * 20)
+    with pytest.raises(NotMedia):
+        run_media("inspect", request(path), Inspected, LIMITS, Watch())
+
+
+def test_one_that_hangs_is_ended_by_the_clock(endless: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(MediaTimeout, match="2 s"):
+        run_media("inspect", request(endless), Inspected, limits(wall_s=2.0), Watch())
+    assert time.monotonic() - started < 5.0
+    assert children() == []
+
+
+def test_one_that_makes_no_progress_is_ended_before_its_time(endless: Path) -> None:
+    with pytest.raises(MediaTimeout, match="no progress"):
+        run_media("inspect", request(endless), Inspected, limits(stall_s=1.0), Watch())
+
+
+def test_a_crash_in_native_code_is_an_error_of_the_media(endless: Path) -> None:
+    thread = while_it_runs(lambda process: process.send_signal(signal.SIGSEGV))
+    with pytest.raises(DecoderCrashed, match="SIGSEGV"):
+        run_media("inspect", request(endless), Inspected, LIMITS, Watch())
+    thread.join()
+
+
+def test_a_fault_of_our_own_is_not_blamed_on_the_media() -> None:
+    with pytest.raises(MediaProcessFailed) as failed:
+        run_media("no such command", request(clip(frames=10)), Inspected, LIMITS, Watch())
+    assert failed.value.retryable
+    assert "KeyError" in failed.value.detail["native"]
+
+
+def test_cancelling_ends_it_at_once(endless: Path) -> None:
+    watch = Watch()
+    thread = while_it_runs(lambda _: watch.cancelled.set())
+    with pytest.raises(Cancelled):
+        run_media("inspect", request(endless), Inspected, LIMITS, watch)
+    thread.join()
+    assert children() == []
+
+
+def test_no_secret_of_the_farm_is_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "FARM_API_KEYS", "FARM_DATABASE_URL", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    assert "secret" not in variables().values()
+    assert not [name for name in variables() if name.startswith(("AWS_", "FARM_", "RAY_"))]
+
+
+def test_it_dies_with_whoever_started_it(endless: Path, tmp_path: Path) -> None:
+    script = tmp_path / "starter.py"
+    script.write_text(
+        "import sys\n"
+        "from cluster.media_process import Watch, run_media\n"
+        "from pipelines.confine import ProcessLimits\n"
+        "from pipelines.inspect import Inspected, InspectRequest\n"
+        "from pipelines.limits import Limits\n"
+        "limits = ProcessLimits(60.0, 60.0, 8_000_000_000, 60, 1)\n"
+        "run_media('inspect', InspectRequest(sys.argv[1], Limits()), Inspected, limits, Watch())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    starter = subprocess.Popen([sys.executable, str(script), str(endless)], env=environment)
+    media: list[psutil.Process] = []
+    deadline = time.monotonic() + 20
+    while not media and time.monotonic() < deadline:
+        media = psutil.Process(starter.pid).children()
+        time.sleep(0.05)
+    time.sleep(0.5)  # it arms its death signal first of all
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+    gone, alive = psutil.wait_procs(media, timeout=5)
+    assert gone or all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
