@@ -20,14 +20,17 @@ from cluster.job import JobRun, Runner
 from cluster.jobs import Job, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import Slots
+from cluster.storage import open_storage
 from cluster.tools import Tools
-from cluster.work import Step, Work
+from cluster.work import SCRATCH, Step, Work
 from pipelines.errors import MediaError
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
 PROGRESS_S = 1.0  # how often a running job's progress is written
+SWEEP_EVERY_S = 3600.0
+UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
 SAVE_TRIES = 6  # of an ending, a second apart and growing: the store may be restarting
 
 
@@ -55,6 +58,7 @@ class Dispatcher:
         self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
+        self._sweeping: asyncio.Task[None] | None = None
 
     def nudge(self) -> None:
         """Look for new jobs now instead of at the next tick."""
@@ -67,6 +71,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
+        self._sweeping = asyncio.create_task(self._sweep_now_and_then())
         try:
             while True:
                 try:
@@ -75,7 +80,25 @@ class Dispatcher:
                     log.warning("dispatcher: %s: %s", error.code, error.public_message)
                 await self._pause()
         finally:
+            self._sweeping.cancel()
             await self._let_go()
+
+    async def _sweep_now_and_then(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._sweep_old)
+            except InfraError as error:
+                log.warning("old scratch was not swept: %s: %s", error.code, error.public_message)
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    def _sweep_old(self) -> None:
+        """Remove what failed jobs and dead writers have left: a failed job can be retried cheaply for some days."""
+        storage = open_storage(self._settings.storage.storage_uri, self._settings.storage)
+        storage.sweep_unfinished(UNFINISHED_S)
+        oldest = time.time() - self._settings.work.scratch_keep_s
+        for found in storage.list(SCRATCH):
+            if found.modified_s < oldest:
+                storage.delete(found.key)
 
     async def _pause(self) -> None:
         try:

@@ -37,6 +37,9 @@ class WorkSettings(BaseSettings):
     )
     media_file_bytes: int = Field(default=100_000_000_000, gt=0, description="Bytes of one file that it may write.")
     lease_s: float = Field(default=30.0, gt=1, description="Seconds until a silent dispatcher's jobs are taken over.")
+    scratch_keep_s: float = Field(
+        default=7 * 24 * 3600.0, gt=3600, description="Seconds that a failed job's finished chunks wait for a retry."
+    )
     limits: Limits = Field(default_factory=Limits, description="What a source may be; FARM_LIMITS__MAX_DURATION_S …")
 
 

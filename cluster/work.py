@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from pipelines.version import engine_version
 
+SCRATCH = "scratch"
+"""The folder of every job's intermediate results; no org may be called so (cluster.jobs.model)."""
+
 StepKind = Literal["inspect", "chunk", "audio", "finish"]
 
 
@@ -84,7 +87,7 @@ class Names:
 
 def scratch_prefix(job_id: str) -> str:
     """Everything a job leaves for itself lies under this key."""
-    return f"scratch/{job_id}"
+    return f"{SCRATCH}/{job_id}"
 
 
 def names(work: Work) -> Names:

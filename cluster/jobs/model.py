@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from cluster.errors import IllegalMove, InvalidJob
 from cluster.slots import PRIORITIES
+from cluster.work import SCRATCH
 
 Kind = Literal["auto", "video", "audio"]
 
@@ -69,6 +70,8 @@ class NewJob:
 
     def check(self) -> None:
         """InvalidJob when a value cannot be stored as it is: NUL, half a character, NaN, an unknown priority."""
+        if self.org == SCRATCH:
+            raise InvalidJob(f"no org can be called {SCRATCH}: the folder of that name is the farm's own")
         if self.priority not in PRIORITIES:
             raise InvalidJob(f"the priority is none of {', '.join(PRIORITIES)}")
         try:

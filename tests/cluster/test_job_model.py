@@ -65,3 +65,8 @@ def test_a_job_that_not_every_database_could_keep_is_refused(change: dict[str, A
 
 def test_ordinary_text_of_all_kinds_is_kept() -> None:
     new_job(media_id="日本語 😀 \\u0041", metadata={"é": "\x01\n", "big": 2**80, "deep": [[[1.5]]]}).check()
+
+
+def test_no_org_can_take_the_folder_of_intermediate_results_which_is_swept() -> None:
+    with pytest.raises(InvalidJob, match="scratch"):
+        new_job(org="scratch").check()

@@ -17,7 +17,8 @@ def moving_bars(width: int, height: int) -> Picture:
     down = np.arange(height)[:, None, None]
 
     def picture(number: int) -> NDArray[np.uint8]:
-        return ((across * 255 // width + down + number * np.array([3, 5, 7])) % 256).astype(np.uint8)
+        rgb: NDArray[np.uint8] = ((across * 255 // width + down + number * np.array([3, 5, 7])) % 256).astype(np.uint8)
+        return rgb
 
     return picture
 
@@ -57,6 +58,7 @@ def write_video(
     draw = picture or moving_bars(width, height)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base = 1 / rate
