@@ -72,7 +72,8 @@ def players() -> Path:
     return folder / "node_modules"
 
 
-@pytest.fixture(scope="session")
+# Of the module, not of the session: while it is open, its event loop runs on this thread, and no test can have another.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium as the system has it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
