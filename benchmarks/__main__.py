@@ -53,7 +53,8 @@ def main() -> int:
 
 
 def _machine() -> dict[str, Any]:
-    cpu = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    facts = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in facts if line.startswith("model name")), "?")
     return {"cores": os.cpu_count(), "cpu": cpu, "load": os.getloadavg()[0], "python": platform.python_version()}
 
 

@@ -1,4 +1,4 @@
-"""The upload-complete call: durable, through Ray Serve, one replica, eight clients; beside an endpoint that does nothing.
+"""The upload-complete call, durable, one Serve replica, eight clients, beside an endpoint that does nothing.
 
 No lanes are declared, so jobs are accepted and none runs: what is measured is the accept path alone.
 """
@@ -63,7 +63,7 @@ def _serve(folder: str, queue: Any) -> None:
     queue.put(port)
     queue.get()
     ray_serve.shutdown()
-    ray.shutdown()
+    ray.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _load(port: int, method: str, path: str, body: str | None, seconds: float) -> dict[str, Any]:

@@ -6,8 +6,9 @@ packets of their own, times that are missing or wrong), the whole video is decod
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import accumulate, pairwise
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 HEAD_FRAMES = 24  # decoded and compared: longer than any reorder delay, and half a second of work at most in 2160p
-MAX_REORDER = 64  # frames; codecs allow 16 references and 32-frame pyramids, further apart is another timeline
+TIMES_SHARE = 0.95  # of all steps between frames that must go forward for their times to be believed
 LOST_SHARE, LOST_S = 0.02, 2.0  # a file whose tracks end this much before its stated duration was cut
 
 
@@ -32,6 +33,8 @@ class Packets:
     """What demuxing told: one entry per packet that should give a frame, in file order."""
 
     pts: list[int | None] = field(default_factory=list)
+    jumps_back: bool = False  # the decoding times do
+    last_dts: int | None = None
     durations: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     count: int = 0  # of all packets with data, also those that give no frame
@@ -86,6 +89,9 @@ def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], Non
 
 def _note(found: Packets, packet: "Packet[Any]", video: VideoFacts) -> None:
     found.count += 1
+    if packet.dts is not None:
+        found.jumps_back = found.jumps_back or (found.last_dts is not None and packet.dts < found.last_dts)
+        found.last_dts = packet.dts
     if packet.is_keyframe and packet.pts is not None:
         found.keys.append(packet.pts)
     if not packet.is_discard and not _hidden(packet, video.codec):
@@ -168,8 +174,7 @@ def _doubt(found: Packets, times: Sequence[int], head: Sequence[int | None], vid
         return "its frames carry no times"
     if len(times) < len(found.pts):
         return "several of its frames carry the same time"
-    place = {value: number for number, value in enumerate(times)}
-    if any(abs(place[value] - number) > MAX_REORDER for number, value in enumerate(found.pts) if value is not None):
+    if found.jumps_back:
         return "its times jump back"
     shown = [value for value in head if value is not None]
     if not _rising(head):
@@ -213,21 +218,36 @@ def _last_duration(video: VideoFacts, pts: Sequence[int], found: Packets) -> int
 
 
 def _by_order(video: VideoFacts, shown: Sequence[int | None], why: str) -> FrameIndex:
-    """An index that counts frames, with times made up from the frame rate."""
-    start = round(video.start_s / video.time_base)
-    step = 1 / (video.frame_rate * video.time_base)
-    pts = tuple(start + round(number * step) for number in range(len(shown)))
-    index = FrameIndex(
+    """An index that counts frames: with their own distances in time where they have such, else at the frame rate."""
+    time_base = video.time_base
+    pts, last = _bridged([value for value in shown if value is not None]) if None not in shown else ((), 0)
+    if not pts:
+        step = 1 / (video.frame_rate * time_base)
+        if step < 1:  # the container's clock is coarser than the frames: count in frames instead
+            time_base, step = 1 / video.frame_rate, Fraction(1)
+        start = round(video.start_s / time_base)
+        pts, last = tuple(start + round(number * step) for number in range(len(shown))), max(1, round(step))
+    return FrameIndex(
         stream_index=video.stream_index,
-        time_base=video.time_base,
+        time_base=time_base,
         pts=pts,
         keys=(),
         matching="ordinal",
         chunkable=False,
         why_not_chunkable=why,
-        last_duration=max(1, round(step)),
+        last_duration=last,
     )
-    if all(a < b for a, b in pairwise(pts)):
-        return index
-    # The container's clock is coarser than the frames: count in frames instead.
-    return replace(index, time_base=1 / video.frame_rate, pts=tuple(range(len(shown))), last_duration=1)
+
+
+def _bridged(shown: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Times that rise, and the usual step: a jump back counts as one usual step.
+
+    Nothing when there is more than the odd jump (a recording joined from several): then the times mean something else,
+    such as the order of decoding.
+    """
+    steps = [b - a for a, b in pairwise(shown)]
+    rising = [step for step in steps if step > 0]
+    if len(rising) < len(steps) * TIMES_SHARE or not rising:
+        return (), 0
+    usual = median_low(rising)
+    return tuple(accumulate((step if step > 0 else usual for step in steps), initial=shown[0])), usual

@@ -151,7 +151,8 @@ def _video_facts(stream: Any, head: VideoHead, limits: Limits, duration_s: float
     order = picture_facts.field_order(context.field_order, head.interlaced, frame.height)
     time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     rate = picture_facts.frame_rate(
-        _fraction(stream.average_rate),
+        # A stream without times (raw H.264) has an average of its demuxer's invention; the guess asks the codec.
+        _fraction(stream.average_rate if head.times else stream.guessed_rate),
         _fraction(stream.base_rate),
         sorted(set(head.times)),
         time_base,

@@ -79,7 +79,7 @@ def vbv_replay(
     for size, at in zip(sizes_bits, removed_s, strict=True):
         level = min(buffer_bits, level + (at - before) * rate_bps) - size
         before = at
-        if level < 0:
+        if level < -1:  # times are floats: less than a bit is no underflow
             underflows += 1
             worst = max(worst, -level)
             level = 0.0

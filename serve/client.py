@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
+from serve.addresses import is_loopback_name
 from serve.errors import FarmRefused, FarmUnreachable
 from serve.settings import ClientSettings
 
@@ -19,11 +20,13 @@ class FarmClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         key = settings.api_key.get_secret_value()
-        self._url = settings.url.rstrip("/")
+        self._url = settings.url
+        host = urlsplit(self._url).hostname or ""
         self._client = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=TIMEOUT_S,
+            trust_env=not is_loopback_name(host),  # a proxy of the environment cannot reach this machine's own ports
         )
 
     def __enter__(self) -> Self:
@@ -31,6 +34,10 @@ class FarmClient:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+
+    def recipes(self) -> dict[str, Any]:
+        """What can be asked for."""
+        return self._call("GET", "/v1/recipes")
 
     def complete(self, media_id: str, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
         """Hand over an upload; the accepted job comes back."""

@@ -15,7 +15,7 @@ from serve.cli.progress import display
 from serve.cli.report_table import print_report, print_stages
 from serve.client import FarmClient
 from serve.embedded import EmbeddedFarm, free_port
-from serve.errors import UsageError
+from serve.errors import FarmRefused, UsageError
 from serve.settings import ClientSettings
 
 CLIPS = Path("tests/media")
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _demo() -> None:
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
     clip = _clip()
     started = time.monotonic()
     console.print("demo: starting Ray, the dispatcher and the API on this machine …")
@@ -81,7 +81,7 @@ def _turn(clip: Path, client: FarmClient, console: Console) -> tuple[dict[str, A
 def _show(media: dict[str, Any], took_s: float, console: Console) -> None:
     if media["status"] != "ready":
         error = media["error"] or {"code": media["status"], "message": "the job did not end well"}
-        raise UsageError(f"the demo's job failed: {error['code']}: {error['message']}")
+        raise FarmRefused(error["message"], code=error["code"])
     made = media["report"]
     source = made["source"]
     size = f"{source['video']['display_width']}×{source['video']['display_height']}, " if source["video"] else ""

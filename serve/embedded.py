@@ -1,5 +1,7 @@
 """The whole farm in one process tree on this machine: local Ray, dispatcher, API, SQLite, a folder."""
 
+import logging
+import signal
 import socket
 import threading
 import time
@@ -9,13 +11,17 @@ from typing import Self
 
 import httpx
 
+from cluster.errors import InfraError
 from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
 from cluster.settings import load
-from serve.errors import FarmUnreachable, UsageError
+from serve.errors import ApiError, FarmUnreachable, UsageError
 from serve.settings import ServeSettings, prepare_embedded_environment
 
 START_S = 60.0
+RAY_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - where Ray puts them
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddedFarm:
@@ -43,10 +49,16 @@ class EmbeddedFarm:
         try:
             start_embedded(self._farm)
             start_api(self.settings)
+            # Ray has put a handler of its own there, which ends the process with a stack trace.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             self._wait_until_it_answers()
-        except BaseException:
+        except BaseException as error:
             self._stop()
-            raise
+            if not isinstance(error, Exception) or isinstance(error, ApiError | InfraError):
+                raise
+            # Ray and Serve raise whatever they like when they cannot start.
+            log.debug("the farm did not start", exc_info=True)
+            raise FarmUnreachable(f"the farm did not start: {error}; Ray's logs are in {RAY_LOGS}") from error
         return self
 
     def __exit__(

@@ -5,6 +5,7 @@ import binascii
 import os
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -96,6 +97,13 @@ class ClientSettings(BaseSettings):
     """Base URL of the API."""
     api_key: SecretStr = SecretStr("")
     """The key to present; empty where the farm is open to this machine."""
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
+            raise ValueError("must be http:// or https:// and a host")
+        return value.rstrip("/")
 
 
 def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: bool) -> None:

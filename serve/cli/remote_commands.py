@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import typer
 
@@ -51,11 +52,10 @@ def submit(
     if metadata:
         body["metadata"] = dict(_pair(entry) for entry in metadata)
     with FarmClient(load(ClientSettings)) as farm:
-        job = farm.complete(media_id or _media_id(source), body, idempotency_key or None)
-        if wait:
-            if not as_json:
-                typer.echo(f"job {job['job_id']}", err=True)
-            job = _follow(farm, job["job_id"], as_json)
+        job_id = farm.complete(media_id or _media_id(source), body, idempotency_key or None)["job_id"]
+        if wait and not as_json:
+            typer.echo(f"job {job_id}", err=True)
+        job = _follow(farm, job_id, as_json) if wait else farm.job(job_id)
     _show(job, as_json)
     raise typer.Exit(_code(job))
 
@@ -111,7 +111,9 @@ def _uri(source: str) -> str:
 
 def _media_id(source: str) -> str:
     """A name that is allowed, made of the source's own."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.rpartition("/")[2]).stem).strip(".-")
+    name = source.rpartition("/")[2]
+    stem = Path(unquote(name) if source.startswith("file://") else name).stem
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-")
     if not stem:
         raise UsageError("the source has no name to call the media item by; give --media-id")
     return stem[:128]

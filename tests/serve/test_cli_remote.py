@@ -1,0 +1,160 @@
+"""The commands that talk to a farm, against a real server."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from serve.api import create_api, events
+from serve.auth import new_key
+from serve.cli import run
+from serve.cli.exits import ExitCode
+from tests.serve.conftest import PROGRESS, ApiFarm, MakeFarm
+from tests.support.asgi_server import served
+
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def running(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiFarm]:
+    """A farm that FARM_URL leads to."""
+    monkeypatch.setattr(events, "POLL_S", 0.02)
+    with served(create_api(farm.deps)) as url:
+        monkeypatch.setenv("FARM_URL", url)
+        yield farm
+
+
+def submitted(*more: str, capsys: Out) -> dict[str, Any]:
+    assert run(["submit", *more, "--json"]) == ExitCode.DONE
+    job: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return job
+
+
+def test_submit_hands_in_what_the_options_say(running: ApiFarm, capsys: Out) -> None:
+    source = running.upload("My holiday (1).mp4")
+    options = ["--org", "acme", "--recipe", "preview", "--kind", "video", "--priority", "bulk"]
+    job = submitted(source, *options, "--metadata", "user=u-17", "--metadata", "b=c=d", capsys=capsys)
+    stored = running.store.get(job["job_id"])
+    assert (stored.org, stored.recipe_name, stored.kind, stored.priority) == ("acme", "preview", "video", "bulk")
+    assert stored.metadata == {"user": "u-17", "b": "c=d"}
+    assert stored.media_id == "My-holiday-1", "a name made of the source's own"
+
+
+def test_submit_takes_a_path_too(running: ApiFarm, capsys: Out) -> None:
+    running.upload()
+    job = submitted(str(running.uploads / "clip.mp4"), capsys=capsys)
+    assert running.store.get(job["job_id"]).source_uri == (running.uploads / "clip.mp4").as_uri()
+
+
+def test_the_same_idempotency_key_is_the_same_job(running: ApiFarm, capsys: Out) -> None:
+    source = running.upload()
+    first = submitted(source, "--idempotency-key", "k1", capsys=capsys)
+    assert submitted(source, "--idempotency-key", "k1", capsys=capsys)["job_id"] == first["job_id"]
+
+
+def test_submit_wait_follows_the_job_to_its_end(running: ApiFarm, capsys: Out) -> None:
+    def work() -> None:
+        while not (held := running.store.claim("test", 60.0, 1)):
+            pass
+        running.store.renew(held[0].id, held[0].fence, 60.0, PROGRESS)
+        running.store.finish(held[0].id, held[0].fence, status="ready", revision="rev1")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert run(["submit", running.upload(), "--wait"]) == ExitCode.DONE
+    worker.join(10)
+    out, err = capsys.readouterr()
+    assert " ready default/clip" in out
+    assert "encoding" in err
+
+
+@pytest.mark.parametrize(("code", "expected"), [("truncated_media", 2), ("proof_failed", 4), ("store_full", 4)])
+def test_a_failed_job_ends_the_command_as_its_error_would_have_here(
+    running: ApiFarm, code: str, expected: int, capsys: Out
+) -> None:
+    job = running.start(running.accept().id)
+    error = {"code": code, "message": "so it is", "retryable": False, "detail": {}}
+    running.store.finish(job.id, job.fence, status="failed", error=error)
+    assert run(["status", job.id]) == expected
+    out, err = capsys.readouterr()
+    assert f"{job.id} failed" in out
+    assert err == f"error: {code}: so it is\n"
+
+
+def test_status_says_how_far_a_job_is(running: ApiFarm, capsys: Out) -> None:
+    job = running.start(running.accept().id, PROGRESS)
+    assert run(["status", job.id]) == ExitCode.DONE
+    assert capsys.readouterr().out == f"{job.id} processing default/clip encoding 50 %\n"
+
+
+def test_cancel_stops_a_job(running: ApiFarm, capsys: Out) -> None:
+    job = running.accept()
+    assert run(["cancel", job.id, "--json"]) == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["status", "none"], "job_missing"),
+        (["status", "../../healthz"], "not_found"),
+        (["cancel", "none"], "job_missing"),
+        (["submit", "file:///etc/passwd"], "forbidden_uri"),
+        (["submit", "s3://bucket/clip.mp4", "--recipe", "nope"], "unknown_recipe"),
+        (["submit", "s3://bucket/clip.mp4", "--metadata", "broken"], "usage"),
+        (["submit", "s3://bucket/"], "usage"),
+    ],
+)
+def test_a_refusal_is_one_line_with_the_farm_s_own_code(
+    running: ApiFarm, arguments: list[str], code: str, capsys: Out
+) -> None:
+    assert run(arguments) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"error: {code}: ")
+
+
+def test_a_key_is_presented_when_there_is_one(
+    make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    key, entry = new_key("ci")
+    keyed = make_farm(api_keys=entry)
+    with served(create_api(keyed.deps)) as url:
+        monkeypatch.setenv("FARM_URL", url)
+        assert run(["submit", keyed.upload()]) == ExitCode.USAGE
+        assert "not_authenticated" in capsys.readouterr().err
+        monkeypatch.setenv("FARM_API_KEY", key)
+        assert run(["submit", keyed.upload()]) == ExitCode.DONE
+    assert key not in "".join(capsys.readouterr())
+
+
+def test_no_farm_is_said_to_be_none(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("FARM_URL", f"http://127.0.0.1:{port}")
+    assert run(["status", "x"]) == ExitCode.INFRASTRUCTURE
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "farm up" in err
+
+
+def test_something_else_that_answers_is_not_taken_for_a_farm(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello")
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        monkeypatch.setenv("FARM_URL", f"http://127.0.0.1:{server.server_port}")
+        assert run(["status", "x"]) == ExitCode.INFRASTRUCTURE
+        server.shutdown()
+    assert "is not a farm" in capsys.readouterr().err
