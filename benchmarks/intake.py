@@ -62,8 +62,8 @@ def _serve(folder: str, queue: Any) -> None:
     ray_serve.run(EmptyDeployment.bind(), name="empty", route_prefix="/empty")
     queue.put(port)
     queue.get()
-    ray_serve.shutdown()
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    ray_serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
 
 
 def _load(port: int, method: str, path: str, body: str | None, seconds: float) -> dict[str, Any]:
