@@ -3,7 +3,6 @@
 import logging
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,35 @@ RAY_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - where Ray puts them
 log = logging.getLogger(__name__)
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM while Ray starts, which replaces their handlers and now and then swallows what they raise."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def listen(self) -> None:
+        """From now on both raise KeyboardInterrupt, and are remembered."""
+
+        def asked(_signal: int, _frame: object) -> None:
+            self._asked = True
+            raise KeyboardInterrupt
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a script that starts us with & ignores Ctrl-C for us
+                signal.signal(number, asked)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if one was swallowed, and listen anew."""
+        if self._asked:
+            raise KeyboardInterrupt
+        self.listen()
+
+    def ignore(self) -> None:
+        """Cleaning up has begun, and is bounded: let it finish."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 class EmbeddedFarm:
     """Started on entry, ended with everything it started on exit."""
 
@@ -32,11 +60,13 @@ class EmbeddedFarm:
         prepare_embedded_environment(port, data_dir, isolated)
         self.settings = load(ServeSettings)
         self._farm = FarmSettings.load()
+        self._interrupts = Interrupts()
         self.url = f"http://{self.settings.host}:{self.settings.port}"
         self.storage_uri = self._farm.storage.storage_uri
         self.source_prefixes = self._farm.storage.source_prefixes
 
     def __enter__(self) -> Self:
+        self._interrupts.listen()
         _must_be_free(self.settings.host, self.settings.port)
         store = open_store(self._farm.database)
         store.upgrade()
@@ -48,9 +78,9 @@ class EmbeddedFarm:
 
         try:
             start_embedded(self._farm)
+            self._interrupts.check()
             start_api(self.settings)
-            # Ray has put a handler of its own there, which ends the process with a stack trace.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            self._interrupts.check()
             self._wait_until_it_answers()
         except BaseException as error:
             self._stop()
@@ -68,7 +98,9 @@ class EmbeddedFarm:
 
     def serve_forever(self) -> None:
         """Until Ctrl-C."""
-        threading.Event().wait()
+        while True:
+            self._interrupts.check()
+            time.sleep(1.0)  # a signal ends it early
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_S
@@ -86,6 +118,7 @@ class EmbeddedFarm:
 
         from cluster.runtime import stop_embedded
 
+        self._interrupts.ignore()
         # Serve ends with the Ray that it runs on; asked to shut down first, it only takes longer.
         if ray.is_initialized():
             stop_embedded()

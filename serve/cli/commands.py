@@ -1,0 +1,16 @@
+"""All commands of `farm`, put together."""
+
+import typer
+
+from serve.cli import farm_commands, media_commands, remote_commands
+
+app = typer.Typer(
+    name="farm",
+    help="Turn uploaded media into proven, playable ladders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+media_commands.register(app)
+remote_commands.register(app)
+farm_commands.register(app)
