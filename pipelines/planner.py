@@ -65,6 +65,8 @@ def _video(
     assert wanted is not None
     rate = source_rate(index, source.frame_rate)
     fps = output_frame_rate(rate.fps, wanted.max_frame_rate)
+    while fps < 1:  # a slide show: each picture is shown a few times over, so that GOPs are as short as elsewhere
+        fps *= 2
     if wanted.timing == "constant":
         rows = constant_rows(index, rate, fps)
         time_base, duration_s = 1 / fps, float(len(rows) / fps)
@@ -159,10 +161,14 @@ def _stage(source: VideoFacts, wanted: VideoPart, renditions: tuple[RenditionPla
 def _audio(tracks: tuple[AudioFacts, ...], wanted: AudioPart) -> tuple[AudioTrackPlan, ...]:
     """Every source track in every rendition; names are unique and safe in paths and playlists."""
     plans: list[AudioTrackPlan] = []
-    for number, track in enumerate(tracks):
-        language = re.sub(r"[^a-z0-9]", "", track.language.lower()) or "und"
-        twins = sum(1 for other in tracks[:number] if other.language == track.language)
-        label = f"{language}{twins + 1}" if twins else language
+    taken: set[str] = set()
+    for track in tracks:
+        language = label = re.sub(r"[^a-z0-9]", "", track.language.lower()) or "und"
+        for number in range(2, len(tracks) + 2):
+            if label not in taken:
+                break
+            label = f"{language}-{number}"
+        taken.add(label)
         plans += [
             AudioTrackPlan(
                 name=f"{label}-{rendition.name}",
