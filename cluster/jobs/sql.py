@@ -42,11 +42,15 @@ class SqlStore(SqlOutbox):
                 self._rows.note(connection, job.id, "queued", {"priority": job.priority, "recipe": job.recipe_name})
                 return job, True
             row = connection.execute(select(jobs).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)).one()
-        if row.request_hash != request_hash:
-            raise IdempotencyConflict(
-                "this idempotency key was used before, for another request", detail={"job_id": row.id}
-            )
-        return job_of(row._mapping), False
+        return _same(row, request_hash), False
+
+    def created_before(self, new: NewJob, idem_key: str) -> Job | None:
+        """See `JobStore.created_before`."""
+        new.check()
+        query = select(jobs).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)
+        with self._db.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return _same(row, new.request_hash()) if row is not None else None
 
     def get(self, job_id: str) -> Job:
         """See `JobStore.get`."""
@@ -235,6 +239,14 @@ class SqlStore(SqlOutbox):
     def close(self) -> None:
         """See `JobStore.close`."""
         self._db.engine.dispose()
+
+
+def _same(row: Any, request_hash: str) -> Job:
+    if row.request_hash != request_hash:
+        raise IdempotencyConflict(
+            "this idempotency key was used before, for another request", detail={"job_id": row.id}
+        )
+    return job_of(row._mapping)
 
 
 def _encoded(job_id: str) -> str:

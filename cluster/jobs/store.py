@@ -20,6 +20,13 @@ class JobStore(Protocol):
         """
         ...
 
+    def created_before(self, new: NewJob, idem_key: str) -> Job | None:
+        """The job that the same request got for the key, None when the key is new; IdempotencyConflict.
+
+        For a request that is repeated after its source is gone: `new` needs no facts of the source.
+        """
+        ...
+
     def get(self, job_id: str) -> Job:
         """The job; JobMissing."""
         ...

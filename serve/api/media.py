@@ -2,15 +2,16 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from cluster.jobs import NewJob
+from cluster.errors import SourceMissing
+from cluster.jobs import Job, NewJob
 from cluster.storage.sources import SourceObject, Sources
 from cluster.storage.urls import AllowedSources
 from ladders.catalog import load_preset
-from ladders.model import Recipe
 from pipelines.errors import EmptyFile
 from serve.api.deps import Deps, Farm, Who
 from serve.api.problem_docs import problems
@@ -75,16 +76,48 @@ async def complete(
         raise Forbidden("this key may not act for that org")
     if body.callback_url is not None:
         check_callback(body.callback_url, farm.settings)
-    recipe = load_preset(body.recipe)
-    source = await asyncio.to_thread(_source, body.source, farm)
-    new = _new_job(org, media_id, body, recipe, source, request.headers.get("traceparent"))
-    job, _ = await asyncio.to_thread(farm.store.create, new, idempotency_key)
+    job = await asyncio.to_thread(
+        _accept, org, media_id, body, idempotency_key, request.headers.get("traceparent"), farm
+    )
     farm.nudge()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
     return Accepted(
         job_id=job.id, media_id=job.media_id, org=job.org, recipe=job.recipe_name, created_at=job.created_at
     )
+
+
+def _accept(
+    org: str, media_id: str, body: CompleteRequest, idempotency_key: str | None, traceparent: str | None, farm: Deps
+) -> Job:
+    """The committed job, or the one that the same key gave before."""
+    recipe = load_preset(body.recipe)
+    asked = NewJob(
+        org=org,
+        media_id=media_id,
+        recipe_name=recipe.name,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest,
+        source_uri=body.source,
+        source_etag="",
+        source_bytes=0,
+        kind=body.kind,
+        priority=body.priority,
+        callback_url=body.callback_url,
+        metadata=dict(body.metadata),
+        # W3C Trace Context: a header that cannot be read is as good as none.
+        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
+    )
+    try:
+        source = _source(body.source, farm)
+    except (SourceMissing, EmptyFile):
+        # Uploads are removed once they are turned; whoever repeats a call after that still gets its answer.
+        earlier = farm.store.created_before(asked, idempotency_key) if idempotency_key is not None else None
+        if earlier is None:
+            raise
+        return earlier
+    job, _ = farm.store.create(replace(asked, source_etag=source.etag, source_bytes=source.size_bytes), idempotency_key)
+    return job
 
 
 def _source(uri: str, farm: Deps) -> SourceObject:
@@ -94,27 +127,6 @@ def _source(uri: str, farm: Deps) -> SourceObject:
     if source.size_bytes == 0:
         raise EmptyFile("the file has no bytes")
     return source
-
-
-def _new_job(
-    org: str, media_id: str, body: CompleteRequest, recipe: Recipe, source: SourceObject, traceparent: str | None
-) -> NewJob:
-    return NewJob(
-        org=org,
-        media_id=media_id,
-        recipe_name=recipe.name,
-        recipe=recipe.model_dump(mode="json"),
-        recipe_digest=recipe.digest,
-        source_uri=source.uri,
-        source_etag=source.etag,
-        source_bytes=source.size_bytes,
-        kind=body.kind,
-        priority=body.priority,
-        callback_url=body.callback_url,
-        metadata=dict(body.metadata),
-        # W3C Trace Context: a header that cannot be read is as good as none.
-        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
-    )
 
 
 @router.get(

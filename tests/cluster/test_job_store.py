@@ -73,6 +73,11 @@ def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> 
     assert store.create(new_job())[1], "without a key every request is a new one"
     with pytest.raises(IdempotencyConflict) as caught:
         store.create(new_job(media_id="m2"), "key")
+    without_its_source = new_job(source_etag="", source_bytes=0)
+    assert store.created_before(without_its_source, "key") == first
+    assert store.created_before(without_its_source, "new key") is None
+    with pytest.raises(IdempotencyConflict):
+        store.created_before(new_job(media_id="m2"), "key")
     assert caught.value.detail["job_id"] == first.id
     assert store.latest_for_media("acme", "m2") is None
 

@@ -14,7 +14,8 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def post(farm: ApiFarm, media_id: str = "clip", headers: dict[str, str] | None = None, **body: Any) -> Any:
-    body.setdefault("source", farm.upload())
+    if "source" not in body:
+        body["source"] = farm.upload()
     return farm.client().post(f"/v1/media/{media_id}/complete", json=body, headers=headers or {})
 
 
@@ -56,6 +57,18 @@ def test_the_same_idempotency_key_with_another_request_is_refused(farm: ApiFarm)
         answer = post(farm, headers={"Idempotency-Key": "k-1"}, **changed)
         assert answer.status_code == 422
         assert answer.json()["code"] == "idempotency_conflict"
+
+
+def test_a_repeated_call_is_answered_although_its_upload_is_gone_by_now(farm: ApiFarm) -> None:
+    source = farm.upload()
+    first = post(farm, headers={"Idempotency-Key": "k-1"}, source=source)
+    (farm.uploads / "clip.mp4").unlink()
+    again = post(farm, headers={"Idempotency-Key": "k-1"}, source=source)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert post(farm, headers={"Idempotency-Key": "k-2"}, source=source).status_code == 404
+    assert post(farm, source=source).status_code == 404
+    other = post(farm, headers={"Idempotency-Key": "k-1"}, source=source, recipe="preview")
+    assert other.json()["code"] == "idempotency_conflict"
 
 
 def test_fifty_equal_calls_at_once_are_one_job(farm: ApiFarm) -> None:
