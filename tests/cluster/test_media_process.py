@@ -40,7 +40,8 @@ def endless(tmp_path: Path) -> Path:
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    """The media processes below this one; servers that other tests keep running are no matter here."""
+    return [p for p in psutil.Process().children(recursive=True) if "pipelines" in p.cmdline()]
 
 
 def while_it_runs(act: Any) -> threading.Thread:
@@ -51,7 +52,7 @@ def while_it_runs(act: Any) -> threading.Thread:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             for process in children():
-                if process.pid not in before and "pipelines" in process.cmdline():
+                if process.pid not in before:
                     time.sleep(0.5)  # past its start-up, into the open
                     act(process)
                     return

@@ -115,7 +115,7 @@ def test_rungs_grow_and_the_largest_is_the_best_that_the_source_reaches(width: i
     reached = [
         rung.name
         for rung in STANDARD.rungs
-        if max(max(width, height) / rung.width, min(width, height) / rung.height) >= NEARLY
+        if max(Fraction(max(width, height), rung.width), Fraction(min(width, height), rung.height)) >= NEARLY
     ]
     if reached:
         assert found[-1].name == reached[-1]
