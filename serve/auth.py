@@ -9,8 +9,10 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from serve.addresses import is_loopback_name
 from serve.errors import Forbidden, NotAuthenticated
@@ -100,15 +102,24 @@ def identify(keys: tuple[ApiKey, ...], authorization: str | None) -> Caller:
     return Caller(found.key_id, found.org, found.scope == "write")
 
 
-def owner_of_this_machine(client_host: str | None, host_header: str | None, forwarded: bool) -> Caller:
+def owner_of_this_machine(client_host: str | None, headers: Mapping[str, str]) -> Caller:
     """The caller of an API without keys: this machine's own user, NotAuthenticated for anybody else.
 
-    The Host header is checked too, because a web page may resolve its own name to 127.0.0.1 (DNS rebinding); and
-    whatever came through a proxy came from somewhere else.
+    Being connected from this machine is not enough: a browser here runs other people's pages. Their Origin gives them
+    away, or their Host, where a page has let its own name resolve to 127.0.0.1 (DNS rebinding). And whatever came
+    through a proxy came from somewhere else.
     """
-    name = (host_header or "").rpartition(":")[0] or (host_header or "")
-    if (host_header or "").endswith("]"):
-        name = host_header or ""
-    if client_host is None or not is_loopback_name(client_host) or not is_loopback_name(name) or forwarded:
+    named = [f"//{headers.get('host', '')}"]
+    if "origin" in headers:
+        named.append(headers["origin"])
+    local = client_host is not None and is_loopback_name(client_host) and all(map(_names_this_machine, named))
+    if not local or "forwarded" in headers or "x-forwarded-for" in headers:
         raise NotAuthenticated("this farm has no API keys and answers its own machine only")
     return OWNER
+
+
+def _names_this_machine(url: str) -> bool:
+    try:
+        return is_loopback_name(urlsplit(url).hostname or "")
+    except ValueError:
+        return False

@@ -62,8 +62,7 @@ class Gate:
         if self._keys:
             return identify(self._keys, headers.get("authorization"))
         client = scope.get("client")
-        forwarded = "forwarded" in headers or "x-forwarded-for" in headers
-        return owner_of_this_machine(client[0] if client else None, headers.get("host"), forwarded)
+        return owner_of_this_machine(client[0] if client else None, headers)
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """The body, read here up to the limit: bodies are small, and a refusal can still be answered in full."""

@@ -81,10 +81,10 @@ class CompleteRequest(Wire):
 class Accepted(Wire):
     """The job is stored: nothing that happens to the farm from here on loses it."""
 
-    job_id: str
-    media_id: str
-    org: str
-    recipe: str
+    job_id: Annotated[str, Field(examples=["0198c2f0-8d2a-7c3e-9f10-5b2d6f0a1c3d"])]
+    media_id: Annotated[str, Field(examples=["clip-1"])]
+    org: Annotated[str, Field(examples=["acme"])]
+    recipe: Annotated[str, Field(examples=["standard"])]
     created_at: datetime
 
 
@@ -126,6 +126,38 @@ JobStatusName = Literal["queued", "processing", "ready", "failed", "cancelled"]
 
 class JobView(Wire):
     """One job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": "0198c2f0-8d2a-7c3e-9f10-5b2d6f0a1c3d",
+                    "media_id": "clip-1",
+                    "org": "acme",
+                    "status": "processing",
+                    "source": "s3://uploads/acme/clip-1.mov",
+                    "recipe": "standard",
+                    "kind": "auto",
+                    "priority": "normal",
+                    "attempts": 1,
+                    "cancel_requested": False,
+                    "progress": {
+                        "stage": "encoding",
+                        "percent": 41.5,
+                        "renditions": {"720p": {"frames_done": 144, "frames": 347}},
+                        "audio": "done",
+                        "chunks": {"done": 1, "total": 4},
+                    },
+                    "error": None,
+                    "revision": None,
+                    "metadata": {"user": "u-17"},
+                    "created_at": "2026-11-21T09:00:00.000000Z",
+                    "started_at": "2026-11-21T09:00:00.300000Z",
+                    "finished_at": None,
+                }
+            ]
+        }
+    )
 
     job_id: str
     media_id: str

@@ -89,6 +89,12 @@ def test_an_open_farm_refuses_a_page_that_resolved_its_own_name_to_this_machine(
     assert ask(farm, base_url="http://127.0.0.1.evil.example.com") == 401
 
 
+def test_an_open_farm_refuses_a_page_of_somebody_else_in_a_browser_of_this_machine(farm: ApiFarm) -> None:
+    for origin in ("https://evil.example.com", "null", "http://[", "file://"):
+        assert ask(farm, headers={"Origin": origin}) == 401
+    assert ask(farm, headers={"Origin": "http://localhost:8000"}) == 200
+
+
 def test_an_open_farm_refuses_what_came_through_a_proxy(farm: ApiFarm) -> None:
     assert ask(farm, headers={"X-Forwarded-For": "10.0.0.9"}) == 401
     assert ask(farm, headers={"Forwarded": "for=10.0.0.9"}) == 401

@@ -1,0 +1,108 @@
+import asyncio
+import base64
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import pytest
+
+from cluster.errors import StoreUnavailable
+from serve import background
+from serve.api import create_api
+from serve.background import Nudger, forever, send_callbacks, supervise
+from tests.serve.conftest import MakeFarm
+from tests.support.asgi_server import served
+from tests.support.receiver import receiving
+
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+def ran(work: Callable[[], Awaitable[None]], condition: Callable[[], object]) -> bool:
+    """Whether `condition` came true while `work` ran."""
+
+    async def both() -> bool:
+        running = asyncio.ensure_future(work())
+        found = await asyncio.to_thread(until, condition)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return found
+
+    return asyncio.run(both())
+
+
+def test_waking_the_dispatcher_costs_a_request_nothing_even_when_ray_hangs() -> None:
+    hanging, calls = threading.Event(), []
+
+    def wake() -> None:
+        calls.append(1)
+        hanging.wait(10)
+
+    nudge = Nudger(wake)
+    started = time.monotonic()
+    for _ in range(1000):
+        nudge()
+    assert time.monotonic() - started < 1.0
+    assert until(lambda: calls)
+    nudge()
+    hanging.set()
+    assert until(lambda: len(calls) == 2), "what came while it hung is not forgotten"
+    time.sleep(0.1)
+    assert len(calls) == 2, "and a thousand are one"
+
+
+def test_a_dispatcher_that_cannot_be_started_is_tried_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "SUPERVISE_S", 0.01)
+    tries: list[int] = []
+
+    def ensure() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("no cluster yet")
+
+    assert ran(partial(supervise, ensure), lambda: len(tries) >= 5)
+
+
+def test_background_work_that_breaks_is_started_again() -> None:
+    tries: list[int] = []
+
+    async def work() -> None:
+        tries.append(1)
+        raise KeyError("a bug")
+
+    assert ran(partial(forever, work, 0.01), lambda: len(tries) >= 3)
+
+
+def test_callbacks_wait_while_the_job_store_is_away(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STORE_AWAY_S", 0.01)
+    monkeypatch.setattr(background, "CALLBACK_POLL_S", 0.01)
+    farm = make_farm()
+    asked: list[int] = []
+
+    def due(limit: int, lease_s: float) -> list[object]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise StoreUnavailable("away")
+        return []
+
+    monkeypatch.setattr(farm.store, "due_deliveries", due)
+    assert ran(partial(send_callbacks, farm.store, farm.deps.settings), lambda: len(asked) >= 5)
+
+
+def test_a_serving_api_sends_the_callbacks_that_are_owed(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "CALLBACK_POLL_S", 0.02)
+    with receiving() as receiver:
+        farm = make_farm(callback_hosts=receiver.host, webhook_secrets=SECRET)
+        sender = partial(send_callbacks, farm.store, farm.deps.settings)
+        with served(create_api(farm.deps, background=(sender,))):
+            job = farm.start(farm.accept(callback_url=receiver.url).id)
+            farm.store.finish(job.id, job.fence, status="ready")
+            assert until(lambda: receiver.requests)
+    assert len(receiver.requests) == 1

@@ -1,0 +1,24 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_a_real_clip_through_the_farm_and_says_what_came_of_it(tmp_path: Path) -> None:
+    # Somewhere else than the checkout: it leaves a folder, and finds its clip by the folder it is started in.
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.demo"], cwd=tmp_path, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "202 after" in done.stdout
+    assert "3 of 3 renditions proven" in done.stdout
+    for shown in ("720p", "VMAF", "chunk", "publish", "hls/master.m3u8", "everything is shut down"):
+        assert shown in done.stdout
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "farm-demo" / "media").rglob("manifest.json"))
+    assert "encoding" in done.stderr
