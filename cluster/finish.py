@@ -67,11 +67,12 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         with ThreadPoolExecutor(2) as pool:
             packaging = pool.submit(_package, plan, folder, audio_paths, tree, tools, watch)
             stills = pool.submit(_stills, plan, folder, tree, tools, watch)
-            stages.add("package", packaging.result().usage)
+            packaged = packaging.result()
+            stages.add("package", packaged.usage)
             if (cut := stills.result()) is not None:
                 stages.add("stills", cut.usage)
         proofs = [to_wire(proof) for proof in joined.renditions] if joined else []
-        report = build_report(plan, chunks, proofs, audio, stages.costs)
+        report = build_report(plan, chunks, proofs, audio, to_wire(packaged.result.check), stages.costs)
         with stages.timed("publish"):
             manifest = publish(tree, report, work, tools.output)
     return {"manifest_key": manifest["key"], "revision": manifest["revision"], "report": manifest["report"]}

@@ -31,6 +31,7 @@ def build_report(
     chunks: list[ChunkFacts],
     proofs: list[dict[str, Any]],
     audio: list[dict[str, Any]],
+    package: dict[str, Any],
     stages: dict[str, Any],
 ) -> dict[str, Any]:
     """The report; `proofs` and `audio` have one entry per rendition and track, `stages` one per kind of process."""
@@ -41,6 +42,7 @@ def build_report(
         "duration_s": plan.duration_s,
         "renditions": renditions,
         "audio": [_track(track, audio) for track in plan.audio],
+        "package": package,
         "path": _path(video, chunks),
         "stages": stages,
         "versions": versions(),
