@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
@@ -14,6 +15,7 @@ from cluster.settings import DatabaseSettings, StorageSettings
 from cluster.storage import open_storage
 from serve.api import Deps, create_api
 from serve.settings import ServeSettings
+from tests.support.media import Sound, clip
 
 
 @dataclass
@@ -93,3 +95,31 @@ def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
 def farm(make_farm: MakeFarm) -> ApiFarm:
     """A farm without keys, for its own machine."""
     return make_farm()
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FARM_SCRATCH_DIR", str(tmp_path / "scratch"))
+
+
+@pytest.fixture(scope="session")
+def small() -> Path:
+    """Two seconds that take a moment to encode."""
+    return clip(width=160, height=90, frames=60, audio=(Sound(),))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """A recipe of the user's own, as cheap as one can be."""
+    path = tmp_path / "quick.yaml"
+    rungs = [
+        {"name": "low", "width": 128, "height": 72, "crf": 30},
+        {"name": "high", "width": 160, "height": 90, "crf": 30},
+    ]
+    video = {"codec": {"name": "h264", "preset": "ultrafast"}, "rungs": rungs}
+    audio = {"renditions": [{"name": "a", "bitrate_bps": 64_000}]}
+    stills = {"poster": False, "sprites": False}
+    recipe = {"name": "quick", "video": video, "audio": audio, "stills": stills, "vmaf": "off"}
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path
