@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pipelines.encode import RenditionEncoder
     from pipelines.filters import SourceStage
 
-QUEUE_BYTES = 48_000_000  # of shared frames that wait for the slowest rendition
-QUEUE_FRAMES = (3, 16)  # at least: no stutter between threads; at most: more gains nothing
+QUEUE_FRAMES = 3  # that wait for the slowest rendition: enough to keep all threads busy, and 37 MB at 2160p
 REPORT_S = 0.5
 # A viewer forgives a glitch. A chunk is at least some seconds long; when more than a quarter of it is not the video,
 # the file is broken, and a rendition of it would only hide that.
@@ -112,9 +111,6 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
     """All encoders, before any thread starts: some hold Python's lock while they open."""
     from pipelines.encode import RenditionEncoder
 
-    source = request.video.source
-    frame_bytes = source.width * source.height * (3 if source.bit_depth > 8 else 1.5)
-    depth = min(QUEUE_FRAMES[1], max(QUEUE_FRAMES[0], int(QUEUE_BYTES / frame_bytes)))
     pixels = sum(plan.width * plan.height for plan in request.video.renditions)
     encoders: list[RenditionEncoder] = []
     try:
@@ -125,7 +121,7 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
                     request.video,
                     stage.out_tags,
                     Path(request.out_dir) / f"{plan.name}.mp4",
-                    depth=depth,
+                    depth=QUEUE_FRAMES,
                     threads=max(1, request.threads * plan.width * plan.height // pixels),
                     on_frames=meter.add,
                 )

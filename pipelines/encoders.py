@@ -38,6 +38,10 @@ BUFFER_S = 2.0
 CHUNK_BUFFER_SHARE = 0.75
 """Of it that a chunk's encoder may use, for a chunk cannot know how full its predecessor leaves the buffer. Measured on
 a clip that jumps from a still picture to a crowd, this and `CHUNK_START` leave 30 % of the buffer at the worst join."""
+X264_LOOKAHEAD = 20
+"""Frames, in place of 30 to 60: with GOPs of 2 s more look-ahead tells x264 next to nothing (at 1080p, `medium`, 40
+frames: +0.2 % bytes, +0.05 VMAF), and every frame of it weighs 25 MB at 2160p, in a process that has six encoders."""
+X264_LONG_LOOKAHEAD = ("fast", "medium", "slow", "slower")  # the presets that look further than that
 CHUNK_START = 0.5
 """How full a chunk's encoder takes the buffer to be: the level that x264 and x265 steer to. With their default of 0.9
 every chunk spends the same reserve again, and at a tight cap more than half of the frames come too late."""
@@ -135,13 +139,15 @@ def every_plan(video: "VideoPart") -> Iterator[tuple[RenditionPlan, Fraction]]:
 
 
 def _x264(rung: "Rung | SelectedRung", codec: "H264", gop: int, level: str) -> dict[str, str]:
-    params = {
+    params: dict[str, object] = {
         "keyint": gop,  # a key frame on every place of the grid …
         "scenecut": 0,  # … and on no other: all rungs and all chunks must agree on where segments can begin
         "open-gop": 0,  # no frame after a key frame refers to one before it, which another chunk has encoded
         "stitchable": 1,  # parameter sets that do not depend on the pictures
         "vbv-init": CHUNK_START,
     }
+    if codec.preset in X264_LONG_LOOKAHEAD:
+        params["rc-lookahead"] = X264_LOOKAHEAD
     return {
         "preset": codec.preset,
         "profile": "high",  # 8-bit 4:2:0: every decoder since 2010

@@ -182,7 +182,8 @@ def _doubt(found: Packets, times: Sequence[int], head: Sequence[int | None], vid
     if shown != [value for value in times if shown[0] <= value <= shown[-1]]:
         return "its packets are not its frames"
     gaps = [b - a for a, b in pairwise(times)]
-    if video.field_order != "progressive" and gaps and min(gaps) < 0.75 * median_low(gaps):
+    may_hold_fields = video.codec == "h264" and video.field_order != "progressive"
+    if may_hold_fields and gaps and min(gaps) < 0.75 * median_low(gaps):
         return "some of its packets hold single fields"  # picture-adaptive interlace may start after the head
     return None
 
