@@ -9,17 +9,18 @@ dead changes nothing.
 import asyncio
 import contextlib
 import logging
+import random
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.errors import FenceLost, InfraError
+from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun, Runner
 from cluster.jobs import Job, JobStore
 from cluster.progress import JobProgress
-from cluster.slots import Slots
+from cluster.slots import PRIORITIES, Slots
 from cluster.storage import open_storage
 from cluster.tools import Tools
 from cluster.work import SCRATCH, Step, Work
@@ -31,6 +32,10 @@ TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one t
 PROGRESS_S = 1.0  # how often a running job's progress is written
 SWEEP_EVERY_S = 3600.0
 UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
+# A job whose steps fail for a reason that may pass is queued again: twelve attempts are about an hour and a half.
+MAX_ATTEMPTS = 12
+FIRST_DELAY_S = 5.0
+MAX_DELAY_S = 600.0
 SAVE_TRIES = 6  # of an ending, a second apart and growing: the store may be restarting
 
 
@@ -44,6 +49,7 @@ class Held:
     changed: bool = False
     renewed: float = field(default_factory=time.monotonic)
     cancel_wanted: bool = False
+    ended: bool = False  # its end is being written, or is: the lease needs no renewing
 
 
 class Dispatcher:
@@ -111,16 +117,32 @@ class Dispatcher:
         self._slots.resize(max(1, self._capacity()))
         await self._cancel_wanted()
         await self._renew()
-        # Enough jobs to fill every slot even if each has but one chunk; more would only hold leases.
-        room = self._slots.capacity + 2 - len(self._held)
-        if room > 0:
-            for job in await asyncio.to_thread(self._store.claim, self._owner, self._settings.work.lease_s, room):
-                self._hold(job)
+        await self._claim()
+
+    async def _claim(self) -> None:
+        """Enough jobs to fill every slot even if each has but one chunk; more would only hold leases.
+
+        Each class has that room for itself and those above it: held bulk jobs keep no upload waiting.
+        """
+        for worst, rank in PRIORITIES.items():
+            as_urgent = sum(PRIORITIES[held.job.priority] <= rank for held in self._held.values())
+            room = self._slots.capacity + 2 - as_urgent
+            if room > 0:
+                lease_s = self._settings.work.lease_s
+                for job in await asyncio.to_thread(self._store.claim, self._owner, lease_s, room, worst):
+                    self._hold(job)
 
     def _hold(self, job: Job) -> None:
-        held = Held(job, asyncio.create_task(self._drive(job), name=f"job {job.id}"))
+        # The same job may still be held: cancelled and at once retried, it is claimed while its last run is swept.
+        before = self._held.get(job.id)
+        held = Held(job, asyncio.create_task(self._drive(job, before), name=f"job {job.id}"))
         self._held[job.id] = held
-        held.task.add_done_callback(lambda _: self._held.pop(job.id, None))
+
+        def done(_: object) -> None:
+            if self._held.get(job.id) is held:
+                del self._held[job.id]
+
+        held.task.add_done_callback(done)
 
     async def _cancel_wanted(self) -> None:
         if not self._held:
@@ -135,7 +157,7 @@ class Dispatcher:
         now = time.monotonic()
         for held in list(self._held.values()):
             due = PROGRESS_S if held.changed else self._settings.work.lease_s / 4
-            if now - held.renewed < due or held.task.done():
+            if now - held.renewed < due or held.ended:
                 continue
             held.renewed, held.changed = now, False
             snapshot = held.progress.snapshot() if held.progress else None
@@ -147,8 +169,10 @@ class Dispatcher:
                 log.warning("lease of job %s lost", held.job.id)
                 held.task.cancel()
 
-    async def _drive(self, job: Job) -> None:
+    async def _drive(self, job: Job, before: Held | None) -> None:
         """One job from lease to its end."""
+        if before is not None:
+            await asyncio.wait([before.task])
         try:
             ending = await self._attempt(job)
         except asyncio.CancelledError:
@@ -156,9 +180,28 @@ class Dispatcher:
             if held is None or not held.cancel_wanted:
                 raise  # shutting down, or the lease is lost: not this owner's to end
             ending = {"status": "cancelled"}
-        await self._save(job, ending)
-        if ending["status"] != "failed":
+        if self._again(job, ending):
+            await self._give_back(job, ending)
+        elif await self._save(job, ending) and ending["status"] != "failed":
+            # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
             await asyncio.to_thread(self._sweep, job)
+
+    def _again(self, job: Job, ending: dict[str, Any]) -> bool:
+        """Whether the job failed for a reason that may pass: storage away, a disk full, a node lost."""
+        return ending["status"] == "failed" and ending["error"]["retryable"] and job.attempts < MAX_ATTEMPTS
+
+    async def _give_back(self, job: Job, ending: dict[str, Any]) -> None:
+        delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        error = ending["error"]
+        log.warning("job %s: %s: again in %.0f s: %s", job.id, error["code"], delay_s, error["message"])
+        self._mark_ended(job)
+        with contextlib.suppress(InfraError):  # its lease runs out by itself
+            await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s)
+
+    def _mark_ended(self, job: Job) -> None:
+        held = self._held.get(job.id)
+        if held is not None and held.job.fence == job.fence:
+            held.ended = True
 
     async def _attempt(self, job: Job) -> dict[str, Any]:
         def changed(progress: JobProgress) -> None:
@@ -180,6 +223,8 @@ class Dispatcher:
             on_retry=retried,
         )
         try:
+            if job.attempts > MAX_ATTEMPTS:  # whoever drove it did not live to say why
+                raise WorkerLost(f"the job was given up after {MAX_ATTEMPTS} attempts that ended without a word")
             published = await run.run()
         except (MediaError, InfraError) as error:
             return {"status": "failed", "error": error.to_wire()}
@@ -196,18 +241,20 @@ class Dispatcher:
             "report": published["report"] | {"steps_s": run.steps_s},
         }
 
-    async def _save(self, job: Job, ending: dict[str, Any]) -> None:
+    async def _save(self, job: Job, ending: dict[str, Any]) -> bool:
+        """Write the job's end; False when it is not this owner's to write, or the store stays away."""
+        self._mark_ended(job)
         for attempt in range(SAVE_TRIES):
             try:
                 await asyncio.to_thread(self._store.finish, job.id, job.fence, **ending)
-                return
+                return True
             except FenceLost:
                 log.warning("job %s ended under another lease", job.id)
-                return
+                return False
             except InfraError as error:
                 log.warning("job %s: its end could not be saved yet: %s", job.id, error.public_message)
                 await asyncio.sleep(1.0 + attempt)
-        # Given up: the lease runs out, the job is claimed again, and finds its published manifest.
+        return False  # the lease runs out, the job is claimed again, and finds what was done
 
     def _sweep(self, job: Job) -> None:
         work = work_of(job, self._settings, 1)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,11 @@ from typing import Any
 from cluster.media_process import Answer, Usage, Watch, run_media
 from cluster.publish import publish
 from cluster.scratch import workdir
-from cluster.steps import required_plan
+from cluster.steps import required_plan, twice
 from cluster.storage import Storage
 from cluster.tools import Tools
 from cluster.work import Names, Work, names
+from pipelines.errors import MediaProcessFailed, RejectedMedia
 from pipelines.join import JoinRendition, JoinRequest, JoinResult
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult
 from pipelines.plan import Plan, VideoPlan
@@ -59,8 +60,8 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     stages = Stages()
     stages.add("inspect", json.loads(tools.scratch.get_bytes(where.inspect_facts))["process"])
     with workdir(tools.scratch_dir) as folder:
-        chunks = _chunk_facts(plan, where, tools, stages)
-        joined = _join(plan, where, folder, tools, stages, watch)
+        chunks, hashes = _chunk_facts(plan, where, tools, stages)
+        joined = _join(plan, where, hashes, folder, tools, stages, watch)
         audio, audio_paths = _audio(plan, where, folder, tools, stages)
         tree = folder / "publish"
         tree.mkdir()
@@ -78,16 +79,17 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     return {"manifest_key": manifest["key"], "revision": manifest["revision"], "report": manifest["report"]}
 
 
-def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> list[ChunkFacts]:
-    """The stored facts of every chunk of every rendition, and their processes' costs."""
+def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tuple[list[ChunkFacts], dict[str, str]]:
+    """The stored facts of every chunk of every rendition, and the SHA-256 by key; costs are added to `stages`."""
     if plan.video is None:
-        return []
-    facts = []
+        return [], {}
+    facts, hashes = [], {}
     for cut in plan.video.chunks:
         processes: dict[str, dict[str, Any]] = {}  # one process made all renditions, unless a crash split them
         for rendition in plan.video.renditions:
             stored = json.loads(tools.scratch.get_bytes(where.chunk_facts(cut.number, rendition.name)))
             processes[json.dumps(stored["process"])] = stored
+            hashes[where.chunk(cut.number, rendition.name)] = stored["sha256"]
             facts.append(
                 ChunkFacts(
                     number=cut.number,
@@ -103,15 +105,17 @@ def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> list
             stages.add("chunk", stored["process"])
             if stored["vmaf_process"]:
                 stages.add("vmaf", stored["vmaf_process"])
-    return facts
+    return facts, hashes
 
 
-def _join(plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages, watch: Watch) -> JoinResult | None:
+def _join(
+    plan: Plan, where: Names, hashes: dict[str, str], folder: Path, tools: Tools, stages: Stages, watch: Watch
+) -> JoinResult | None:
     video = plan.video
     if video is None:
         return None
-    keys = [where.chunk(cut.number, r.name) for r in video.renditions for cut in video.chunks] + [where.frames]
-    paths = dict(zip(keys, _fetch(keys, folder / "chunks", tools.scratch), strict=True))
+    keys = [*hashes, where.frames]
+    paths = dict(zip(keys, _fetch(keys, folder / "chunks", tools.scratch, hashes), strict=True))
     asked = JoinRequest(
         renditions=tuple(
             JoinRendition(
@@ -125,7 +129,7 @@ def _join(plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages, 
         frames_path=str(paths[where.frames]),
     )
     limits = tools.process_limits("join", frames=video.frame_count * len(video.renditions))
-    answer = run_media("join", asked, JoinResult, limits, watch)
+    answer = _on_our_files(lambda: run_media("join", asked, JoinResult, limits, watch))
     stages.add("join", answer.usage)
     return answer.result
 
@@ -147,8 +151,16 @@ def _audio(
     return stored["result"]["tracks"], dict(zip(tracks, paths, strict=True))
 
 
-def _fetch(keys: list[str], folder: Path, storage: Storage) -> list[Path]:
-    """Local files of stored objects: in place where storage is a folder of this machine, else downloaded."""
+def _on_our_files[R](run: Callable[[], Answer[R]]) -> Answer[R]:
+    """A media process that reads only what we made: no failure of it is the fault of whoever sent the source."""
+    try:
+        return twice(run)
+    except RejectedMedia as error:
+        raise MediaProcessFailed(f"our own files were refused: {error}", detail=error.detail) from error
+
+
+def _fetch(keys: list[str], folder: Path, storage: Storage, hashes: dict[str, str] | None = None) -> list[Path]:
+    """Local files of stored objects: in place where storage is a folder of this machine, else downloaded, checked."""
 
     def one(key: str) -> Path:
         here = storage.local_path(key)
@@ -156,7 +168,7 @@ def _fetch(keys: list[str], folder: Path, storage: Storage) -> list[Path]:
             return here
         path = folder / key.replace("/", "_")
         path.parent.mkdir(parents=True, exist_ok=True)
-        storage.get_file(key, path)
+        storage.get_file(key, path, sha256=(hashes or {}).get(key))
         return path
 
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
@@ -189,7 +201,7 @@ def _package(
     )
     frames = video.frame_count * len(video.renditions) if video else 0
     limits = tools.process_limits("package", frames=frames, duration_s=plan.duration_s)
-    return run_media("package", asked, PackageResult, limits, watch.silently())
+    return _on_our_files(lambda: run_media("package", asked, PackageResult, limits, watch.silently()))
 
 
 def _package_renditions(video: VideoPlan | None, folder: Path) -> tuple[PackageRendition, ...]:
@@ -219,4 +231,4 @@ def _stills(plan: Plan, folder: Path, tree: Path, tools: Tools, watch: Watch) ->
         out_dir=str(tree),
     )
     limits = tools.process_limits("stills", frames=video.frame_count)
-    return run_media("stills", asked, StillsResult, limits, watch.silently())
+    return _on_our_files(lambda: run_media("stills", asked, StillsResult, limits, watch.silently()))

@@ -76,8 +76,8 @@ class JobRun:
                     group.create_task(self._audio())
                 for number, frames in enumerate(planned["chunk_frames"]):
                     group.create_task(self._chunk(number, frames))
-        except* (MediaError, InfraError) as failures:
-            raise _first(failures) from None
+        except BaseExceptionGroup as failures:
+            raise _telling(failures) from None
 
     async def _chunk(self, number: int, frames: int) -> None:
         def note(data: dict[str, Any]) -> None:
@@ -120,8 +120,10 @@ async def with_retries(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that says most: the media's own error, then the farm's, then a bug."""
+    for kind in (MediaError, InfraError, BaseException):
+        for error in group.exceptions:
+            if isinstance(error, kind):
+                return error
+    raise AssertionError("a group holds at least one error")

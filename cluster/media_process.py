@@ -28,6 +28,7 @@ from pipelines.wire import from_wire, to_wire
 OnProgress = Callable[[dict[str, Any]], None]
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024  # a frame index of 24 h at 60/s is about 60 MB of JSON
+EXIT_S = 2.0
 POLL_S = 0.1  # how soon a cancel or a deadline is seen
 
 
@@ -89,10 +90,12 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
             env=variables(),
             start_new_session=True,
         )
+        grace_s = 0.0
         try:
             answer = _listen(process, limits, watch)
+            grace_s = EXIT_S
         finally:
-            usage = _end(process, started)
+            usage = _end(process, started, grace_s)
         native = _tail(stderr)
     if answer is None:
         raise _death(process.returncode, limits, native)
@@ -169,13 +172,15 @@ class _Lines:
         return whole
 
 
-def _end(process: subprocess.Popen[bytes], started: float) -> Usage:
-    """Kill the process group, reap the child, and say what it cost."""
+def _end(process: subprocess.Popen[bytes], started: float, grace_s: float) -> Usage:
+    """Kill the process group, reap the child, and say what it cost.
+
+    A child that has answered exits by itself within `grace_s`: letting it do so keeps its exit status honest.
+    """
     if process.stdout is not None:
         process.stdout.close()
     try:
-        # A child that has answered exits by itself within a moment; letting it do so keeps its exit status honest.
-        deadline = time.monotonic() + (2.0 if sys.exc_info()[0] is None else 0.0)
+        deadline = time.monotonic() + grace_s
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
         while pid == 0 and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -209,6 +214,9 @@ def _death(returncode: int, limits: ProcessLimits, native: str) -> MediaError:
         return MediaTimeout(f"the media took more than {limits.cpu_s} s of computing time", detail=detail)
     if returncode == -signal.SIGXFSZ:
         return LimitExceeded(f"an output grew beyond {limits.file_bytes // 1_000_000} MB", detail=detail)
+    if -returncode in (signal.SIGKILL, signal.SIGTERM):  # an operator, or the kernel of a node without memory
+        name = signal.Signals(-returncode).name
+        return MediaProcessFailed(f"the media process was ended from outside ({name})", detail=detail)
     if returncode < 0:
         name = signal.Signals(-returncode).name
         return DecoderCrashed(f"the decoder crashed on this media ({name})", detail=detail)

@@ -14,6 +14,7 @@ from typing import Any
 from cluster.errors import ObjectExists
 from cluster.storage import Storage
 from cluster.work import Work, digest
+from pipelines.errors import ProofFailed
 
 MANIFEST = "manifest.json"
 UPLOADS_AT_ONCE = 8  # segments are small: latency, not bandwidth, is what an upload costs
@@ -47,7 +48,11 @@ class Artifact:
 
 def artifacts_in(folder: Path) -> list[Artifact]:
     """Every file below `folder`, sorted by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if path.is_symlink():  # it could lead to any file of the worker, and publish it
+            raise ProofFailed(f"a media process left a link among the outputs: {path.name}")
+    files = [path for path in found if path.is_file()]
     return [_artifact(path, path.relative_to(folder).as_posix()) for path in files]
 
 

@@ -22,7 +22,10 @@ def load[S: BaseSettings](cls: type[S]) -> S:
     try:
         return cls()
     except ValidationError as error:
-        wrong = [f"FARM_{str(e['loc'][0]).upper()}: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors()]
+        names = ["__".join(str(step) for step in e["loc"]).upper() for e in error.errors()]
+        wrong = [
+            f"FARM_{name}: {e['msg']}" if name else e["msg"] for name, e in zip(names, error.errors(), strict=True)
+        ]
         raise SettingsInvalid("; ".join(wrong)) from None
 
 

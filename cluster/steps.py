@@ -4,20 +4,23 @@ Every step first looks whether its result is already stored under its name, and 
 object is the mark that the step is done.
 """
 
+import contextlib
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cluster.errors import ObjectExists, StorageUnavailable
 from cluster.media_process import Answer, Watch, run_media
-from cluster.scratch import workdir
+from cluster.scratch import sweep_dead, workdir
 from cluster.tools import Tools
 from cluster.work import Names, Step, Work, names
 from ladders.model import Recipe
 from pipelines.audio import AudioRequest, AudioResult
 from pipelines.chunk import ChunkRendition, ChunkRequest, ChunkResult
-from pipelines.errors import DecoderCrashed, MediaError
+from pipelines.errors import DecoderCrashed, MediaError, MediaProcessFailed, ScratchFull
 from pipelines.frames import ROW_BYTES, pack_rows, unpack_rows
 from pipelines.inspect import Inspected, InspectRequest
 from pipelines.plan import ChunkPlan, FrameRow, Plan
@@ -30,13 +33,21 @@ def run_step(work: Work, step: Step, tools: Tools, watch: Watch) -> dict[str, An
     """Do `step` of `work`; plain small values back. Raises MediaError, InfraError or Cancelled."""
     from cluster.finish import finish  # the last step imports every other module of the room
 
+    sweep_dead(tools.scratch_dir)  # workers are killed by force: the next step on this node tidies up after them
     does: dict[str, Callable[[], dict[str, Any]]] = {
         "inspect": lambda: inspect(work, tools, watch),
         "chunk": lambda: chunk(work, step.number, tools, watch),
         "audio": lambda: audio(work, tools, watch),
         "finish": lambda: finish(work, tools, watch),
     }
-    return does[step.kind]()
+    try:
+        return does[step.kind]()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ScratchFull(
+                f"no space is left below {tools.scratch_dir}: free some or set FARM_SCRATCH_DIR"
+            ) from error
+        raise StorageUnavailable(f"the working disk failed: {error.strerror or error}") from error
 
 
 def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
@@ -47,15 +58,19 @@ def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         source = tools.source(work)
         asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
         limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
-        answer = run_media("inspect", asked, Inspected, limits, watch)
+        answer = twice(lambda: run_media("inspect", asked, Inspected, limits, watch))
         inspected = answer.result
         recipe = Recipe.model_validate(work.recipe)
         made, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=work.slots)
         # The frame map goes first: a plan is only ever found together with its frames.
         tools.scratch.put_bytes(where.frames, pack_rows(rows))
         tools.scratch.put_bytes(where.inspect_facts, _json({"process": to_wire(answer.usage)}))
-        tools.scratch.put_bytes(where.plan, _json(made))
-        plan = made
+        try:
+            tools.scratch.put_bytes(where.plan, _json(made), if_absent=True)
+        except ObjectExists:  # somebody thought dead was faster; chunks may be encoded by its plan already
+            plan = required_plan(where, tools)
+        else:
+            plan = made
     return _planned(plan)
 
 
@@ -95,7 +110,7 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
         scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, watch)
         for made in encoded.result.renditions:
             facts = _chunk_facts(made, encoded, scores)
-            stored = tools.scratch.put_file(where.chunk(number, made.name), Path(made.path))
+            stored = tools.scratch.put_file(where.chunk(number, made.name), _own_file(folder, f"{made.name}.mp4"))
             tools.scratch.put_bytes(where.chunk_facts(number, made.name), _json(facts | {"sha256": stored.sha256}))
     return {"reused": False}
 
@@ -161,7 +176,7 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         limits = tools.process_limits("audio", duration_s=plan.duration_s * len(plan.audio))
         made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch))
         for track in made.result.tracks:
-            tools.scratch.put_file(where.audio(track.name), Path(track.path))
+            tools.scratch.put_file(where.audio(track.name), _own_file(folder, f"{track.name}.mp4"))
         facts = {"result": to_wire(made.result), "process": to_wire(made.usage)}
         tools.scratch.put_bytes(where.audio_facts, _json(facts))
     return {"reused": False}
@@ -169,10 +184,17 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
 
 def twice[T](run: Callable[[], T]) -> T:
     """A native crash may be bad luck once (a racing codec thread); the second one is the input's."""
-    try:
+    with contextlib.suppress(DecoderCrashed):
         return run()
-    except DecoderCrashed:
-        return run()
+    return run()
+
+
+def _own_file(folder: Path, name: str) -> Path:
+    """The file that a media process was asked to write; not whatever path it answers with, nor where a link leads."""
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise MediaProcessFailed(f"the media process did not write {name}")
+    return path
 
 
 def load_plan(where: Names, tools: Tools) -> Plan | None:

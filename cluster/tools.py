@@ -18,6 +18,7 @@ MEASURE_S_PER_FRAME = 3.0
 AUDIO_S_PER_S = 0.5
 INSPECT_BYTES_PER_S = 20_000_000
 BASE_S = 20.0
+INSPECT_STALL_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,17 @@ def process_limits(
     )
     return ProcessLimits(
         wall_s=wall_s,
-        # Looking at a file is quick or wrong: it reports nothing on the way.
-        stall_s=wall_s if command == "inspect" else settings.media_stall_s,
+        stall_s=_stall_s(command, wall_s, settings),
         memory_bytes=settings.media_memory_bytes,
         cpu_s=int(wall_s * 8) + 1,
         file_bytes=settings.media_file_bytes,
     )
+
+
+def _stall_s(command: str, wall_s: float, settings: WorkSettings) -> float:
+    """Silence that is too long."""
+    if command == "inspect":  # a stranger's file that hangs a demuxer must be known in half a minute
+        return min(INSPECT_STALL_S, settings.media_stall_s)
+    if command in ("join", "package", "stills"):  # our own files, read whole between two reports: an hour takes minutes
+        return wall_s
+    return settings.media_stall_s

@@ -83,7 +83,15 @@ def open_engine(settings: DatabaseSettings) -> Engine:
         pool_size=POOL_SIZE,
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,  # a connection from before the server's restart is replaced, not used
-        connect_args={"connect_timeout": CONNECT_S, "options": f"-c statement_timeout={STATEMENT_MS}"},
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "options": f"-c statement_timeout={STATEMENT_MS}",
+            # The server's own time-out helps nobody whose server is cut off: without these a call would hang for hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
     )
 
 

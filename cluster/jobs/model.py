@@ -181,6 +181,15 @@ class Delivery:
     created_at: datetime
 
 
+# Facts about the sender's own media. The rest of an error's detail (a native log, paths, addresses) is for operators.
+PUBLIC_DETAIL = frozenset({"limit", "allowed", "found", "setting", "codec", "codecs", "stream", "time_s", "error_id"})
+
+
+def public_detail(detail: dict[str, Any]) -> dict[str, Any]:
+    """What of an error's detail may leave the farm."""
+    return {name: value for name, value in detail.items() if name in PUBLIC_DETAIL}
+
+
 def callback_body(job: Job) -> dict[str, Any]:
     """What a callback says about an ended job."""
     return {
@@ -192,7 +201,7 @@ def callback_body(job: Job) -> dict[str, Any]:
         "status": job.status.value,
         "revision": job.revision,
         "manifest_key": job.manifest_key,
-        "error": job.error,
+        "error": job.error and job.error | {"detail": public_detail(job.error.get("detail", {}))},
         "metadata": job.metadata,
     }
 

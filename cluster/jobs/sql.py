@@ -16,6 +16,7 @@ from cluster.jobs.outbox import SqlOutbox
 from cluster.jobs.rows import Rows, fence_lost, job_of
 from cluster.jobs.tables import job_events, jobs
 from cluster.settings import DatabaseSettings
+from cluster.slots import PRIORITIES
 
 MAX_PAGE = 1000
 
@@ -92,7 +93,7 @@ class SqlStore(SqlOutbox):
             found = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
         return dict.fromkeys(JobStatus, 0) | {JobStatus(status): count for status, count in found}
 
-    def claim(self, owner: str, lease_s: float, limit: int) -> list[Job]:
+    def claim(self, owner: str, lease_s: float, limit: int, worst: str = "bulk") -> list[Job]:
         """See `JobStore.claim`."""
         is_due = case(
             (jobs.c.status == JobStatus.QUEUED.value, jobs.c.run_after <= self._db.now()),
@@ -100,7 +101,7 @@ class SqlStore(SqlOutbox):
         )
         due = (
             select(jobs)
-            .where(jobs.c.finished_at.is_(None), is_due)
+            .where(jobs.c.finished_at.is_(None), is_due, jobs.c.priority <= PRIORITIES[worst])
             .order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

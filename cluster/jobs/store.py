@@ -50,8 +50,11 @@ class JobStore(Protocol):
         """How many jobs stand where; every status is named."""
         ...
 
-    def claim(self, owner: str, lease_s: float, limit: int) -> list[Job]:
-        """Lease up to `limit` jobs that are queued or whose lease ran out, by class, then age; never one twice."""
+    def claim(self, owner: str, lease_s: float, limit: int, worst: str = "bulk") -> list[Job]:
+        """Lease up to `limit` jobs that are queued or whose lease ran out, by class, then age; never one twice.
+
+        None of a class below `worst`.
+        """
         ...
 
     def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> Renewed:

@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster.errors import JobMissing
 from cluster.jobs import Job
+from cluster.jobs.model import public_detail
 from cluster.storage import Storage
 from serve.api.schemas import (
     ArtifactView,
@@ -67,7 +68,8 @@ def progress_view(progress: dict[str, Any]) -> ProgressView | None:
 def _error_view(error: dict[str, Any] | None) -> ErrorView | None:
     if error is None:
         return None
-    return ErrorView(code=error["code"], message=error["message"], retryable=error["retryable"], detail=error["detail"])
+    detail = public_detail(error["detail"])
+    return ErrorView(code=error["code"], message=error["message"], retryable=error["retryable"], detail=detail)
 
 
 def media_view(job: Job, output: Storage) -> MediaView:

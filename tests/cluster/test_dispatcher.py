@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from cluster import dispatcher as dispatcher_module
+from cluster import job as job_module
 from cluster.dispatcher import Dispatcher
+from cluster.errors import StorageUnavailable
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
@@ -199,13 +203,101 @@ def test_a_dispatcher_that_was_thought_dead_changes_nothing_when_it_comes_back(
         runner = Switches()
         async with dispatching(store, runner, settings):
             await running(runner, "m1: chunk 0")
-            zombie = Dispatcher(store, runner, Slots(1), settings, lambda: 1)
-            await zombie._save(lost, {"status": "failed", "error": CorruptMedia("zombie").to_wire()})
+            storage = open_storage(settings.storage.storage_uri, settings.storage)
+            storage.put_bytes(f"scratch/{job.id}/chunk.mp4", b"of the new owner")
+            done = Switches()
+            done.gate.set()
+            await Dispatcher(store, done, Slots(1), settings, lambda: 1)._drive(lost, None)
             assert (await asyncio.to_thread(store.get, job.id)).status == JobStatus.PROCESSING
+            assert storage.stat(f"scratch/{job.id}/chunk.mp4") is not None
             runner.gate.set()
             return await until(store, job, JobStatus.READY)
 
     assert asyncio.run(scenario()).error is None
+
+
+def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled_again(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> tuple[list[str], list[str]]:
+        runner = Switches()
+        sweep = Dispatcher._sweep
+
+        def slowly(self: Dispatcher, job: Job) -> None:
+            time.sleep(1.0)
+            sweep(self, job)
+
+        monkeypatch.setattr(Dispatcher, "_sweep", slowly)
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "m1: chunk 1")
+            store.request_cancel(job.id)
+            await until(store, job, JobStatus.CANCELLED)
+            store.retry(job.id)
+            runner.running.clear()
+            runner.ended.clear()
+            await running(runner, "m1: chunk 1")
+            await asyncio.sleep(2.0)  # longer than the lease
+            started = list(runner.running)
+            store.request_cancel(job.id)
+            await until(store, job, JobStatus.CANCELLED)
+            return started, runner.ended
+
+    started, ended = asyncio.run(scenario())
+    assert started.count("m1: chunk 1") == 1
+    assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
+
+
+def test_while_storage_is_away_jobs_wait_instead_of_failing(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(dispatcher_module, "FIRST_DELAY_S", 0.1)
+
+    async def scenario() -> Job:
+        runner = Switches()
+        runner.gate.set()
+        runner.failing["inspect"] = StorageUnavailable("away")
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            async with asyncio.timeout(5):
+                while len(runner.ended) < job_module.ATTEMPTS + 1:  # noqa: ASYNC110 - a second attempt of the job has begun
+                    await asyncio.sleep(0.02)
+            runner.failing.clear()
+            return await until(store, job, JobStatus.READY)
+
+    assert asyncio.run(scenario()).attempts >= 2
+
+
+def test_a_job_that_ends_whoever_drives_it_is_given_up_in_the_end(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> Job:
+        job, _ = store.create(new("m1"))
+        for _ in range(dispatcher_module.MAX_ATTEMPTS):
+            store.claim("killed", 0.01, 1)
+            await asyncio.sleep(0.03)
+        async with dispatching(store, Switches(), settings):
+            return await until(store, job, JobStatus.FAILED)
+
+    error = asyncio.run(scenario()).error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+
+
+def test_an_upload_is_started_although_bulk_jobs_hold_every_slot(store: JobStore, settings: FarmSettings) -> None:
+    async def scenario() -> None:
+        runner = Switches()
+        for number in range(6):
+            store.create(new(f"bulk{number}", priority="bulk"))
+        async with dispatching(store, runner, settings, slots=2) as dispatcher:
+            await running(runner, "bulk0: chunk 1")
+            urgent, _ = store.create(new("urgent", priority="interactive"))
+            dispatcher.nudge()
+            await until(store, urgent, JobStatus.PROCESSING)
+            runner.gate.set()
+            await running(runner, "bulk3: chunk 1")
+            assert runner.running.index("urgent: chunk 0") < runner.running.index("bulk3: chunk 1")
+
+    asyncio.run(scenario())
 
 
 def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings: FarmSettings) -> None:

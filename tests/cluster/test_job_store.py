@@ -74,7 +74,7 @@ def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> 
     with pytest.raises(IdempotencyConflict) as caught:
         store.create(new_job(media_id="m2"), "key")
     without_its_source = new_job(source_etag="", source_bytes=0)
-    assert store.created_before(without_its_source, "key") == first
+    assert store.created_before(without_its_source, "key") == again
     assert store.created_before(without_its_source, "new key") is None
     with pytest.raises(IdempotencyConflict):
         store.created_before(new_job(media_id="m2"), "key")
