@@ -75,8 +75,8 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         proofs = [to_wire(proof) for proof in joined.renditions] if joined else []
         report = build_report(plan, chunks, proofs, audio, to_wire(packaged.result.check), stages.costs)
         with stages.timed("publish"):
-            manifest = publish(tree, report, work, tools.output)
-    return {"manifest_key": manifest["key"], "revision": manifest["revision"], "report": manifest["report"]}
+            published = publish(tree, report, work, tools.output)
+    return {"manifest_key": published.manifest_key, "revision": published.revision, "report": report}
 
 
 def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tuple[list[ChunkFacts], dict[str, str]]:

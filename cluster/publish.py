@@ -46,6 +46,14 @@ class Artifact:
     cache_control: str
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a media item is announced."""
+
+    manifest_key: str
+    revision: str
+
+
 def artifacts_in(folder: Path) -> list[Artifact]:
     """Every file below `folder`, sorted by path."""
     found = sorted(folder.rglob("*"))
@@ -65,11 +73,11 @@ def _artifact(path: Path, relative: str) -> Artifact:
     return Artifact(relative, sha256, path.stat().st_size, content_type, cache_control)
 
 
-def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) -> dict[str, Any]:
-    """Upload `folder`, then its manifest; the manifest with its `key` comes back.
+def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) -> Published:
+    """Upload `folder`, then its manifest.
 
-    Publishing the same content twice is one publication: the manifest that is there stands. ObjectExists when other
-    content is at the very place that was asked for.
+    Publishing the same content twice is one publication: the manifest that is there stands, and a file that was
+    damaged or removed meanwhile is put back. ObjectExists when other content is at the very place that was asked for.
     """
     artifacts = artifacts_in(folder)
     revision = digest([work.recipe_digest, [[a.path, a.sha256] for a in artifacts]])
@@ -77,22 +85,21 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) 
     if prefix is None:
         prefix = f"{work.org}/{work.media_id}/{revision}"
     base = f"{prefix}/" if prefix else ""
-    existing = _existing(base, revision, storage)
-    if existing is not None:
-        return existing
+    published = Published(base + MANIFEST, revision)
+    there = _is_there(published, storage)
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
         for done in [pool.submit(_upload, artifact, folder, base, storage) for artifact in artifacts]:
             done.result()
-    manifest = _manifest(artifacts, revision, report, work)
-    body = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
-    try:
+    if not there:
+        body = json.dumps(_manifest(artifacts, revision, report, work), indent=1, ensure_ascii=False).encode()
         content_type, cache_control = KINDS[".json"]
-        storage.put_bytes(base + MANIFEST, body, content_type=content_type, cache_control=cache_control, if_absent=True)
-    except ObjectExists:
-        existing = _existing(base, revision, storage)
-        assert existing is not None, "a manifest that exists can be read"
-        return existing
-    return manifest | {"key": base + MANIFEST}
+        try:
+            storage.put_bytes(
+                published.manifest_key, body, content_type=content_type, cache_control=cache_control, if_absent=True
+            )
+        except ObjectExists:
+            _is_there(published, storage)
+    return published
 
 
 def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage) -> None:
@@ -104,15 +111,18 @@ def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage) -> No
     )
 
 
-def _existing(base: str, revision: str, storage: Storage) -> dict[str, Any] | None:
-    if storage.stat(base + MANIFEST) is None:
-        return None
-    manifest: dict[str, Any] = json.loads(storage.get_bytes(base + MANIFEST))
-    if manifest.get("revision") != revision:
-        raise ObjectExists(
-            f"{storage.url(base + MANIFEST)} belongs to another media item: choose another place or remove it"
-        )
-    return manifest | {"key": base + MANIFEST}
+def _is_there(published: Published, storage: Storage) -> bool:
+    """Whether this very revision is announced already; ObjectExists when another one is at its place."""
+    if storage.stat(published.manifest_key) is None:
+        return False
+    try:
+        revision = json.loads(storage.get_bytes(published.manifest_key))["revision"]
+    except (ValueError, KeyError, TypeError):
+        revision = None
+    if revision != published.revision:
+        place = storage.url(published.manifest_key)
+        raise ObjectExists(f"{place} belongs to another media item: choose another place or remove it")
+    return True
 
 
 def _manifest(artifacts: list[Artifact], revision: str, report: dict[str, Any], work: Work) -> dict[str, Any]:

@@ -58,12 +58,21 @@ class FarmClient:
 
     def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(type, data) of everything that happens to the job, from its beginning to its end."""
+        kind, seen = "", "0"
         try:
-            with self._client.stream("GET", f"/v1/jobs/{_step(job_id)}/events", timeout=SILENCE_S) as response:
-                if not response.is_success:
-                    response.read()
-                    raise _refused(response)
-                yield from _parse_events(response.iter_lines())
+            while kind != "end":  # the farm ends long streams; the next one goes on where this one stopped
+                with self._client.stream(
+                    "GET",
+                    f"/v1/jobs/{_step(job_id)}/events",
+                    headers={"Last-Event-ID": seen},
+                    timeout=SILENCE_S,
+                ) as response:
+                    if not response.is_success:
+                        response.read()
+                        raise _refused(response)
+                    for kind, data, event_id in _parse_events(response.iter_lines()):
+                        seen = event_id or seen
+                        yield kind, data
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
@@ -104,16 +113,19 @@ def _refused(response: httpx.Response) -> FarmRefused:
     )
 
 
-def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    kind, data = "message", ""
+def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(type, data, id) of each event; the id is "" for those that cannot be resumed from."""
+    kind, data, event_id = "message", "", ""
     for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
             kind = value
+        elif field == "id":
+            event_id = value
         elif field == "data":
             data += value
         elif not line:
             if data:
-                yield kind, json.loads(data)
-            kind, data = "message", ""
+                yield kind, json.loads(data), event_id
+            kind, data, event_id = "message", "", ""

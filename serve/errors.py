@@ -11,6 +11,7 @@ ApiError                        code, retryable, public_message
 ├── MethodNotAllowed            method_not_allowed
 ├── BodyTooLarge                body_too_large
 ├── UnsupportedBody             unsupported_body       (not JSON)
+├── TooManyWatchers             too_many_watchers      (event streams of one replica; retryable)
 ├── HttpError                   http_error             (anything else that the framework refuses)
 ├── InternalError               internal_error         (a bug; carries the error_id that the log has)
 ├── UsageError                  usage                  (of the `farm` command)
@@ -91,6 +92,13 @@ class UnsupportedBody(ApiError):
     """The body is not declared as JSON."""
 
     code = "unsupported_body"
+
+
+class TooManyWatchers(ApiError):
+    """This replica follows as many jobs as it may; poll, or come back."""
+
+    code = "too_many_watchers"
+    retryable = True
 
 
 class HttpError(ApiError):

@@ -34,6 +34,7 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     api.UnsupportedBody: (415, "The body must be JSON"),
     api.InvalidRequest: (422, "The request is not valid"),
     api.UnsupportedKind: (422, "This kind of media is not turned here"),
+    api.TooManyWatchers: (503, "Too many event streams"),
     api.HttpError: (400, "The request was refused"),
     api.InternalError: (500, "The farm failed"),
     # The media

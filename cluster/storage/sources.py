@@ -28,11 +28,6 @@ class SourceObject:
     size_bytes: int
     etag: str  # another one as soon as the object is written or replaced
 
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits for this version of this object."""
-        return hashlib.sha256(f"{self.uri}\n{self.etag}".encode()).hexdigest()[:16]
-
 
 class Sources:
     """Access to sources in the `allowed` places; anywhere when None, for a person at a terminal.

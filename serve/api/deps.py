@@ -1,7 +1,7 @@
 """What the endpoints work with, handed in by whoever makes the application."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -22,6 +22,7 @@ class Deps:
     output: Storage  # where artifacts are published
     settings: ServeSettings
     nudge: Callable[[], None]  # tells the dispatcher that there is work; never fails, never waits
+    watching: set[object] = field(default_factory=set)  # the event streams that are open in this process
 
 
 def _deps(request: Request) -> Deps:

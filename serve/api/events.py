@@ -15,10 +15,15 @@ from serve.api.deps import Deps, Farm, Who
 from serve.api.jobs import JobId, job_of
 from serve.api.problem_docs import problems
 from serve.api.views import job_view
+from serve.errors import TooManyWatchers
 
 POLL_S = 0.5
 PING_S = 15.0  # proxies close what is silent for a minute
 BATCH = 100
+# Each open stream holds one of the replica's requests and asks the store twice a second: uploads go first. A client
+# whose stream ends before its job resumes with Last-Event-ID, as browsers do by themselves.
+STREAMS_MAX = 32
+STREAM_S = 600.0
 MEDIA_TYPE = "text/event-stream"
 # Of one event of the stream.
 EVENT_SCHEMA = {
@@ -53,6 +58,8 @@ async def watch_job(
 ) -> StreamingResponse:
     """Replays what has happened, then follows; a comment is sent every 15 s while nothing happens."""
     job = await job_of(job_id, farm, caller)
+    if len(farm.watching) >= STREAMS_MAX:
+        raise TooManyWatchers(f"{STREAMS_MAX} event streams are open here: poll the job, or come back")
     # X-Accel-Buffering: nginx would keep events until its buffer is full.
     return StreamingResponse(
         _pinged(job, farm, last_event_id), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"}
@@ -60,15 +67,22 @@ async def watch_job(
 
 
 async def _pinged(job: Job, farm: Deps, after_seq: int) -> AsyncIterator[str]:
-    said = time.monotonic()
-    async for text in _told(job, farm, after_seq):
-        now = time.monotonic()
-        if text:
-            said = now
-            yield text
-        elif now - said >= PING_S:
-            said = now
-            yield ": ping\n\n"
+    began = said = time.monotonic()
+    me = object()
+    farm.watching.add(me)
+    try:
+        async for text in _told(job, farm, after_seq):
+            now = time.monotonic()
+            if text:
+                said = now
+                yield text
+            elif now - began >= STREAM_S:
+                return
+            elif now - said >= PING_S:
+                said = now
+                yield ": ping\n\n"
+    finally:
+        farm.watching.discard(me)
 
 
 async def _told(job: Job, farm: Deps, after_seq: int) -> AsyncIterator[str]:

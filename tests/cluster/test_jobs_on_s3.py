@@ -78,7 +78,7 @@ def run(work: Work, runner: LocalRunner) -> dict[str, object]:
     return asyncio.run(JobRun(work, runner, Slots(2)).run())
 
 
-def test_a_job_on_s3_publishes_what_its_manifest_lists_and_a_second_run_changes_nothing(
+def test_a_job_on_s3_publishes_what_its_manifest_lists_and_a_second_run_mends_what_was_damaged(
     work: Work, settings: FarmSettings
 ) -> None:
     tools = Tools.open(work, settings)
@@ -88,6 +88,8 @@ def test_a_job_on_s3_publishes_what_its_manifest_lists_and_a_second_run_changes_
     stored = {found.key: found.bytes for found in storage.list(folder)}
     assert made["manifest_key"] == f"{folder}/manifest.json"
     assert {f"{folder}/hls/master.m3u8", f"{folder}/dash/manifest.mpd", f"{folder}/mp4/180p.mp4"} <= set(stored)
+    storage.delete(f"{folder}/hls/master.m3u8")
+    storage.put_bytes(f"{folder}/mp4/180p.mp4", b"damaged")
     again = run(work, LocalRunner(lambda _: tools))
     assert (again["revision"], again["manifest_key"]) == (made["revision"], made["manifest_key"])
     assert {found.key: found.bytes for found in storage.list(folder)} == stored

@@ -39,6 +39,9 @@ def broken_rules(config: Config) -> Iterator[str]:
         yield "Ray's ports are open without a token"
     if "--dashboard-host=127.0.0.1" not in " ".join(config["head_start_ray_commands"]):
         yield "the dashboard, which starts jobs, listens on the network"
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        if "farm.env" not in " ".join(config[commands]):
+            yield "a node starts without the farm's settings"
     if "/home/ray/.ray/auth_token" not in config["file_mounts"]:
         yield "the token does not reach the nodes"
     yield from broken_scaling(config)

@@ -136,7 +136,7 @@ def test_a_killed_media_process_costs_one_try_and_the_job_is_ready(farm: FarmCli
     assert job["status"] == "ready", job["error"]
 
 
-def test_a_killed_dispatcher_comes_back_and_finished_chunks_are_not_encoded_again(farm: FarmClient) -> None:
+def test_a_killed_dispatcher_comes_back_and_its_job_is_done(farm: FarmClient) -> None:
     job_id = submit(farm, small(frames=1500), "clip-5")
     wait_for_chunk_process()
     actor: Any = ray.get_actor(DISPATCHER, namespace=NAMESPACE)

@@ -7,8 +7,12 @@ from functools import partial
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from pipelines.errors import MediaError
 from serve.api import create_api, events
+from serve.client import FarmClient
+from serve.settings import ClientSettings
 from tests.serve.conftest import PROGRESS, ApiFarm
 from tests.support.asgi_server import served
 
@@ -79,3 +83,37 @@ def test_a_watcher_that_goes_away_costs_nothing_any_more(farm: ApiFarm, monkeypa
         with httpx.stream("GET", f"{url}/v1/jobs/{job.id}/events", timeout=20, trust_env=False) as answer:
             next(answer.iter_lines())
         assert until(lambda: time.monotonic() - asked[-1] > 0.5), "the job is still looked up"
+
+
+def test_a_long_stream_is_ended_by_the_farm_and_the_client_goes_on_to_the_jobs_end(
+    farm: ApiFarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "STREAM_S", 0.05)
+    job = farm.start(farm.accept().id)
+    heard: list[str] = []
+
+    def follow(url: str) -> None:
+        with FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as client:
+            heard.extend(kind for kind, _ in client.events(job.id))
+
+    with served(create_api(farm.deps)) as url:
+        thread = threading.Thread(target=follow, args=(url,))
+        thread.start()
+        time.sleep(0.5)  # ten streams long
+        farm.store.finish(job.id, job.fence, status="failed", error=MediaError("over").to_wire())
+        thread.join(10)
+    assert heard[-1] == "end"
+    assert heard.count("started") == 1, "what was told is not told again"
+
+
+def test_pages_that_watch_leave_room_for_uploads(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STREAMS_MAX", 1)
+    job = farm.start(farm.accept().id)
+    with served(create_api(farm.deps)) as url:
+        address = f"{url}/v1/jobs/{job.id}/events"
+        with httpx.stream("GET", address, timeout=20, trust_env=False) as first:
+            lines = first.iter_lines()  # kept: a collected iterator closes its stream
+            assert next(lines)
+            second = httpx.get(address, timeout=20, trust_env=False)
+        assert (second.status_code, second.json()["code"]) == (503, "too_many_watchers")
+        assert until(lambda: not farm.deps.watching), "a stream that was left is not counted"
