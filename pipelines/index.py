@@ -37,7 +37,7 @@ class Packets:
     last_dts: int | None = None
     durations: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
-    count: int = 0  # of all packets with data, also those that give no frame
+    count: int = 0  # of all packets, also those that give no frame (an AVI repeats a picture by an empty one)
     end_s: float = 0.0  # where the last packet of any demuxed stream ends
 
 
@@ -80,7 +80,7 @@ def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], Non
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 found.end_s = max(found.end_s, end)
             alive()
-            if packet.stream_index == video.stream_index and packet.size:
+            if packet.stream_index == video.stream_index and (packet.size or packet.dts is not None):
                 _note(found, packet, video)
                 limits.check("max_frames", found.count, f"the video has {found.count:,} frames or more")
         _check_complete(container, video, found)
@@ -89,6 +89,8 @@ def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], Non
 
 def _note(found: Packets, packet: "Packet[Any]", video: VideoFacts) -> None:
     found.count += 1
+    if not packet.size:
+        return
     if packet.dts is not None:
         found.jumps_back = found.jumps_back or (found.last_dts is not None and packet.dts < found.last_dts)
         found.last_dts = packet.dts
