@@ -1,9 +1,6 @@
 """Every file of the media collection, inspected as a job does it: in a media process of its own."""
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +9,7 @@ from pipelines.confine import ProcessLimits
 from pipelines.errors import MediaError, RejectedMedia
 from pipelines.inspect import Inspected, InspectRequest
 from pipelines.limits import Limits
-from tests.support.corpus import CANARY_PORT, Row, params
+from tests.support.corpus import Row, params
 
 pytestmark = pytest.mark.corpus
 
@@ -20,31 +17,6 @@ SECONDS = 30.0  # until every file must be known or refused
 PROCESS = ProcessLimits(
     wall_s=SECONDS, stall_s=SECONDS, memory_bytes=6_000_000_000, cpu_s=60, file_bytes=1
 )  # an inspection writes nothing
-
-
-@pytest.fixture(scope="module")
-def connections() -> Iterator[list[object]]:
-    """Who connected to the address that the hostile files name."""
-    seen: list[object] = []
-    with socket.create_server(("127.0.0.1", CANARY_PORT)) as listener:
-        listener.settimeout(0.1)
-        done = threading.Event()
-
-        def accept() -> None:
-            while not done.is_set():
-                try:
-                    peer, address = listener.accept()
-                except TimeoutError:
-                    continue
-                peer.close()
-                seen.append(address)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield seen
-        done.set()
-        thread.join()
-    assert not seen, "an address inside one of the files was followed"
 
 
 def inspected(row: Row) -> Inspected | MediaError:
