@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
-VBV_START = 1.0
+VBV_START = 1.0  # a player of stored files fills its buffer before it starts; live streams have no such promise
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,15 @@ def test_chunks_of_every_codec_join_to_one_playable_file_with_its_proof(
     assert keys == [Fraction(n, 3) for n in range(6)]
 
 
+def test_a_join_says_what_its_colours_are(tmp_path: Path) -> None:
+    tagged = clip(**SMALL, primaries=5, transfer=1, matrix=5, full_range=False)
+    joined = encode_and_join(planned(tagged, chunks=2), tmp_path)
+    assert joined.path.read_bytes().count(b"colrnclx") == 1, "for players that read the container only"
+    with av.open(str(joined.path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (5, 1, 5, 1)
+
+
 def test_the_same_chunks_always_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "1", tmp_path / "2"
     for target in (first, second):
