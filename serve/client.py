@@ -106,11 +106,20 @@ def _refused(response: httpx.Response) -> FarmRefused:
     if not isinstance(problem, dict) or "code" not in problem:
         problem = {"detail": f"answered {response.status_code} without saying why", "code": "http_error"}
     return FarmRefused(
-        str(problem.get("detail", "")),
+        _message(problem),
         status=response.status_code,
         code=str(problem["code"]),
         retryable=bool(problem.get("retryable", False)),
     )
+
+
+def _message(problem: dict[str, Any]) -> str:
+    """The problem's own sentence, and what it says of each part (allowed values, say) in brackets."""
+    message = str(problem.get("detail", ""))
+    parts = problem.get("errors")
+    found = [str(part.get("detail", "")) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    new = [detail for detail in dict.fromkeys(found) if detail and detail not in message]
+    return f"{message} ({'; '.join(new)})" if new else message
 
 
 def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], str]]:

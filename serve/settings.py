@@ -101,8 +101,10 @@ class ClientSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
-            raise ValueError("must be http:// or https:// and a host")
+        parts = urlsplit(value)
+        # Asking for the port is what finds one that is none.
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError("must be http:// or https:// and a host, such as http://127.0.0.1:8000")
         return value.rstrip("/")
 
 

@@ -8,13 +8,14 @@ from urllib.parse import unquote
 
 import typer
 
+from cluster.errors import ForbiddenUri
 from cluster.settings import load
 from pipelines.errors import RejectedMedia
 from pipelines.errors import every_class as media_errors
 from serve.cli.exits import ExitCode
 from serve.cli.progress import display
 from serve.client import FarmClient
-from serve.errors import UsageError
+from serve.errors import FarmRefused, UsageError
 from serve.settings import ClientSettings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -52,7 +53,10 @@ def submit(
     if metadata:
         body["metadata"] = dict(_pair(entry) for entry in metadata)
     with FarmClient(load(ClientSettings)) as farm:
-        job_id = farm.complete(media_id or _media_id(source), body, idempotency_key or None)["job_id"]
+        try:
+            job_id = farm.complete(media_id or _media_id(source), body, idempotency_key or None)["job_id"]
+        except FarmRefused as error:
+            raise _with_remedy(error) from None
         if wait and not as_json:
             typer.echo(f"job {job_id}", err=True)
         job = _follow(farm, job_id, as_json) if wait else farm.job(job_id)
@@ -106,7 +110,21 @@ def _show(job: dict[str, Any], as_json: bool) -> None:
 
 
 def _uri(source: str) -> str:
-    return source if "://" in source else Path(source).absolute().as_uri()
+    if "://" in source:
+        return source
+    path = Path(source).absolute()
+    # A plain path means this machine, where it can be looked at before the farm is asked.
+    if not path.exists():
+        raise UsageError(f"{source} does not exist")
+    return path.as_uri()
+
+
+def _with_remedy(error: FarmRefused) -> FarmRefused:
+    """The refusal with what its reader can do about it, where that is a setting of the farm."""
+    if error.code != ForbiddenUri.code:
+        return error
+    message = f"{error.public_message}; the farm reads only below the places that its FARM_SOURCE_PREFIXES lists"
+    return FarmRefused(message, status=error.status, code=error.code, retryable=error.retryable)
 
 
 def _media_id(source: str) -> str:

@@ -50,6 +50,40 @@ def test_submit_takes_a_path_too(running: ApiFarm, capsys: Out) -> None:
     assert running.store.get(job["job_id"]).source_uri == (running.uploads / "clip.mp4").as_uri()
 
 
+def test_submit_without_waiting_says_which_job_it_is_and_how_it_stands(running: ApiFarm, capsys: Out) -> None:
+    assert run(["submit", running.upload()]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    (job,) = running.store.claim("test", 60.0, 2)
+    assert (out, err) == (f"{job.id} queued default/clip\n", "")
+
+
+def test_a_path_that_does_not_exist_is_said_so_before_the_farm_is_asked(capsys: Out) -> None:
+    assert run(["submit", "nofile.mp4"]) == ExitCode.USAGE
+    assert capsys.readouterr().err == "error: usage: nofile.mp4 does not exist\n"
+
+
+def test_a_place_that_is_not_allowed_names_the_setting_that_allows_it(running: ApiFarm, capsys: Out) -> None:
+    assert run(["submit", "/etc/passwd"]) == ExitCode.USAGE
+    assert "FARM_SOURCE_PREFIXES" in capsys.readouterr().err
+
+
+def test_a_value_that_cannot_be_is_answered_with_those_that_can(running: ApiFarm, capsys: Out) -> None:
+    assert run(["submit", running.upload(), "--priority", "urgent"]) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("error: invalid_request: not valid: /priority (")
+    assert err.count("\n") == 1
+    assert all(allowed in err for allowed in ("interactive", "normal", "bulk"))
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "ftp://farm", "http://", "http://farm:99999"])
+def test_an_address_that_is_none_is_a_setting_to_mend(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    monkeypatch.setenv("FARM_URL", url)
+    assert run(["status", "x"]) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("error: settings_invalid: FARM_URL: ")
+    assert err.count("\n") == 1
+
+
 def test_the_same_idempotency_key_is_the_same_job(running: ApiFarm, capsys: Out) -> None:
     source = running.upload()
     first = submitted(source, "--idempotency-key", "k1", capsys=capsys)
@@ -93,6 +127,8 @@ def test_status_says_how_far_a_job_is(running: ApiFarm, capsys: Out) -> None:
 
 def test_cancel_stops_a_job(running: ApiFarm, capsys: Out) -> None:
     job = running.accept()
+    assert run(["cancel", job.id]) == ExitCode.DONE
+    assert capsys.readouterr().out == f"{job.id} cancelled default/clip\n"
     assert run(["cancel", job.id, "--json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["status"] == "cancelled"
 
@@ -107,6 +143,7 @@ def test_cancel_stops_a_job(running: ApiFarm, capsys: Out) -> None:
         (["submit", "s3://bucket/clip.mp4", "--recipe", "nope"], "unknown_recipe"),
         (["submit", "s3://bucket/clip.mp4", "--metadata", "broken"], "usage"),
         (["submit", "s3://bucket/"], "usage"),
+        (["submit", "nofile.mp4"], "usage"),
     ],
 )
 def test_a_refusal_is_one_line_with_the_farm_s_own_code(
