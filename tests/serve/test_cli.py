@@ -4,12 +4,18 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import Field
+from pydantic_settings import BaseSettings
 
-from cluster.errors import StoreUnavailable, WorkerLost
+from cluster.errors import SettingsInvalid, StoreUnavailable, WorkerLost
+from cluster.settings import CONFIG, load
 from ladders.errors import UnknownRecipe
 from pipelines.errors import EncodeFailed, ProofFailed, RejectedMedia, every_class
+from serve.auth import new_key
 from serve.cli import run
 from serve.cli.exits import ExitCode, exit_code
+from serve.doctor import Finding, examine
+from serve.embedded import free_port
 
 Out = pytest.CaptureFixture[str]
 
@@ -64,6 +70,43 @@ def test_a_setting_that_cannot_work_is_named(small: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FARM_SLOTS", "many")
     assert farm("probe", small) == ExitCode.USAGE
     assert "FARM_SLOTS" in only_line(capsys.readouterr().err)
+
+
+def test_only_the_setting_that_is_wrong_is_named(small: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    monkeypatch.setenv("FARM_STORAGE_URI", "ftp://nowhere")
+    monkeypatch.setenv("FARM_DATABASE_URL", "mysql://nowhere")
+    assert farm("probe", small) == ExitCode.USAGE
+    err = only_line(capsys.readouterr().err)
+    assert err == "error: settings_invalid: FARM_STORAGE_URI: must begin with file:/// or s3://"
+
+
+def test_a_default_that_hangs_on_a_wrong_setting_is_no_second_complaint() -> None:
+    class Nested(BaseSettings):
+        model_config = CONFIG
+        first: int = 1
+        second: int = Field(default_factory=lambda data: int(data["first"]))
+
+    with pytest.raises(SettingsInvalid) as caught:
+        load(Nested, first="many")
+    assert "FARM_FIRST" in caught.value.public_message
+    assert "FARM_SECOND" not in caught.value.public_message
+
+
+@pytest.mark.parametrize("folder", ["/proc", "{file}", "{file}/below"])
+def test_a_scratch_folder_that_cannot_be_is_named(
+    folder: str, small: Path, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("FARM_SCRATCH_DIR", folder.format(file=tmp_path / "taken"))
+    assert farm("transcode", small, "--out", tmp_path / "out", "--recipe", quick) == ExitCode.USAGE
+    assert "FARM_SCRATCH_DIR" in only_line(capsys.readouterr().err)
+
+
+def test_data_that_is_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path / "taken"))
+    assert farm("db", "upgrade") == ExitCode.USAGE
+    assert "FARM_DATA_DIR" in only_line(capsys.readouterr().err)
 
 
 def test_help_is_on_stdout_and_no_error(capsys: Out) -> None:
@@ -156,6 +199,28 @@ def test_doctor_gives_a_reason_for_every_answer(capsys: Out) -> None:
     assert {"h264", "packager", "vmaf", "scratch", "storage", "job store"} <= {found["name"] for found in findings}
     assert all(found["reason"] for found in findings)
     assert all(found["ok"] for found in findings if found["needed"])
+
+
+def test_doctor_says_which_farm_could_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def api() -> Finding:
+        (finding,) = [found for found in examine() if found.name == "api"]
+        return finding
+
+    monkeypatch.setenv("FARM_PORT", str(free_port()))
+    assert api().ok
+    assert "only `farm up`" in api().reason
+    _, entry = new_key("ci")
+    monkeypatch.setenv("FARM_API_KEYS", entry)
+    assert "FARM_API_KEYS" in api().reason
+    for name, value in (
+        ("FARM_API_KEYS", "foo"),
+        ("FARM_WEBHOOK_SECRETS", "foo"),
+        ("FARM_CALLBACK_HOSTS", "a.example"),
+    ):
+        with monkeypatch.context() as wrong:
+            wrong.setenv(name, value)
+            assert (api().ok, api().needed) == (False, True)
+            assert name in api().reason
 
 
 def test_doctor_says_what_is_wrong_and_that_it_matters(
