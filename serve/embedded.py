@@ -1,7 +1,6 @@
 """The whole farm in one process tree on this machine: local Ray, dispatcher, API, SQLite, a folder."""
 
 import logging
-import signal
 import socket
 import time
 from pathlib import Path
@@ -15,41 +14,13 @@ from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
 from cluster.settings import load
 from serve.errors import ApiError, FarmUnreachable, UsageError
+from serve.interrupts import Interrupts
 from serve.settings import ServeSettings, prepare_embedded_environment
 
 START_S = 60.0
 RAY_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - where Ray puts them
 
 log = logging.getLogger(__name__)
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM while Ray starts, which replaces their handlers and now and then swallows what they raise."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def listen(self) -> None:
-        """From now on both raise KeyboardInterrupt, and are remembered."""
-
-        def asked(_signal: int, _frame: object) -> None:
-            self._asked = True
-            raise KeyboardInterrupt
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # a script that starts us with & ignores Ctrl-C for us
-                signal.signal(number, asked)
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if one was swallowed, and listen anew."""
-        if self._asked:
-            raise KeyboardInterrupt
-        self.listen()
-
-    def ignore(self) -> None:
-        """Cleaning up has begun, and is bounded: let it finish."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
 
 
 class EmbeddedFarm:
@@ -97,7 +68,7 @@ class EmbeddedFarm:
         self._stop()
 
     def serve_forever(self) -> None:
-        """Until Ctrl-C."""
+        """Until Ctrl-C, SIGTERM or SIGHUP, which leave it as serve.interrupts.Stopped."""
         while True:
             self._interrupts.check()
             time.sleep(1.0)  # a signal ends it early
@@ -105,6 +76,7 @@ class EmbeddedFarm:
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
+            self._interrupts.check()
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).is_success:
                     return

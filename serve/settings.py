@@ -123,3 +123,8 @@ def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: boo
 def quiet_encoders() -> None:
     """Keep SVT-AV1 from printing its settings to stderr for every encoder that is opened."""
     os.environ.setdefault("SVT_LOG", "1")
+
+
+def debugging() -> bool:
+    """Whether FARM_DEBUG asks for the traceback of an error that nobody foresaw."""
+    return os.environ.get("FARM_DEBUG", "0") not in ("", "0")

@@ -1,11 +1,13 @@
 """How a command ends: one line for a person, one number for a script.
 
-0 done; 1 usage or configuration; 2 the media was rejected; 3 partly done; 4 infrastructure; 130 interrupted.
+0 done; 1 usage or configuration; 2 the media was rejected; 3 partly done; 4 infrastructure; 130 interrupted, 143 and
+129 by SIGTERM and SIGHUP.
 """
 
 import json
 import logging
 import sys
+import traceback
 from enum import IntEnum
 
 from cluster.errors import (
@@ -19,7 +21,8 @@ from cluster.errors import (
 )
 from ladders.errors import LadderError
 from pipelines.errors import MediaError, RejectedMedia
-from serve.errors import ApiError, FarmRefused, FarmUnreachable
+from serve.errors import ApiError, FarmRefused, FarmUnreachable, InternalError
+from serve.settings import debugging
 
 log = logging.getLogger(__name__)
 
@@ -69,3 +72,12 @@ def report(error: Exception, as_json: bool) -> ExitCode:
         retryable = bool(getattr(error, "retryable", False))
         print(json.dumps({"error": {"code": code, "message": message, "retryable": retryable}}))
     return exit_code(error)
+
+
+def report_unforeseen(error: Exception, as_json: bool) -> ExitCode:
+    """The same for an error that nobody foresaw: a bug, or a machine in a state that no check knows."""
+    if debugging():
+        traceback.print_exception(error)
+    message = f"{type(error).__name__}: {error} (set FARM_DEBUG=1 for the traceback)"
+    report(InternalError(message), as_json)
+    return ExitCode.INFRASTRUCTURE

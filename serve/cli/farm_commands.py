@@ -15,6 +15,7 @@ from pipelines.errors import MediaError
 from serve.auth import new_key
 from serve.cli.exits import ExitCode
 from serve.errors import UsageError
+from serve.interrupts import SIGNAL_EXIT, Stopped
 from serve.settings import quiet_encoders
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -61,11 +62,14 @@ def up(
     """Run the whole farm on this machine until Ctrl-C: Ray, the dispatcher and the API."""
     from serve.embedded import EmbeddedFarm
 
-    with EmbeddedFarm(port=port, data_dir=data) as farm:
-        typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")
-        typer.echo("farm: sources may come from " + ", ".join(farm.source_prefixes))
-        typer.echo("farm: try `farm submit FILE --wait`; Ctrl-C ends the farm, accepted jobs are kept")
-        farm.serve_forever()
+    try:
+        with EmbeddedFarm(port=port, data_dir=data) as farm:
+            typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")
+            typer.echo("farm: sources may come from " + ", ".join(farm.source_prefixes))
+            typer.echo("farm: try `farm submit FILE --wait`; Ctrl-C ends the farm, accepted jobs are kept")
+            farm.serve_forever()
+    except Stopped as stop:
+        raise typer.Exit(SIGNAL_EXIT + stop.number) from None
 
 
 def recipes_list(as_json: AsJson = False) -> None:

@@ -12,7 +12,7 @@ from cluster.settings import CONFIG, load
 from ladders.errors import UnknownRecipe
 from pipelines.errors import EncodeFailed, ProofFailed, RejectedMedia, every_class
 from serve.auth import new_key
-from serve.cli import run
+from serve.cli import farm_commands, run
 from serve.cli.exits import ExitCode, exit_code
 from serve.doctor import Finding, examine
 from serve.embedded import free_port
@@ -155,6 +155,23 @@ def test_with_json_an_error_is_the_one_document_on_stdout(tmp_path: Path, capsys
     out, err = capsys.readouterr()
     assert json.loads(out)["error"]["code"] == "empty_file"
     assert only_line(err).startswith("error: empty_file: ")
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too_and_its_traceback_is_for_who_asks(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the moon\nis full")
+
+    monkeypatch.setattr(farm_commands, "new_key", lambda *_: broken())
+    assert farm("keys", "new", "--id", "ci") == ExitCode.INFRASTRUCTURE
+    line = only_line(capsys.readouterr().err)
+    assert line == "error: internal_error: RuntimeError: the moon is full (set FARM_DEBUG=1 for the traceback)"
+    monkeypatch.setenv("FARM_DEBUG", "1")
+    assert farm("keys", "new", "--id", "ci", "--json") == ExitCode.INFRASTRUCTURE
+    out, err = capsys.readouterr()
+    assert "Traceback" in err
+    assert json.loads(out)["error"]["code"] == "internal_error"
 
 
 # The farm's own commands

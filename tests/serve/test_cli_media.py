@@ -133,7 +133,12 @@ def _everything(fd: int) -> Iterator[bytes]:
         os.close(fd)
 
 
-def test_ctrl_c_ends_everything_that_was_started_and_exits_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
+)
+def test_a_signal_ends_everything_that_was_started_and_is_the_exit_code(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     # Big and slow enough to be still encoding when it is interrupted.
     source = clip(width=1280, height=720, frames=120, options=(("preset", "ultrafast"),))
     process = psutil.Popen(
@@ -142,10 +147,11 @@ def test_ctrl_c_ends_everything_that_was_started_and_exits_with_130(tmp_path: Pa
     )  # fmt: skip
     assert until(lambda: any("chunk" in child.cmdline() for child in _children(process)), 60)
     children = _children(process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
+    assert err.splitlines()[-1] == "farm: stopped"
     assert until(
         lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 5
     )

@@ -1,0 +1,64 @@
+"""Being asked to end: Ctrl-C, SIGTERM and a closed terminal all clean up, and the exit code says which it was."""
+
+import signal
+from types import FrameType
+
+SIGNAL_EXIT = 128  # what a shell adds to the number of the signal that ended a command
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised where a signal was met; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class Stops:
+    """SIGTERM and SIGHUP taken as Ctrl-C, for a command; `number` is the signal that came."""
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT
+
+    def listen(self) -> None:
+        """From now on; a signal that our parent chose to ignore (nohup) stays ignored."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._asked)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        # While a job runs Ctrl-C belongs to asyncio, which cancels the job and lets it clean up: so shall these.
+        as_ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(as_ctrl_c):
+            raise KeyboardInterrupt
+        as_ctrl_c(signal.SIGINT, frame)
+
+
+class Interrupts:
+    """The same while Ray starts, which replaces the handlers and now and then swallows what they raise."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def listen(self) -> None:
+        """From now on each raises Stopped, once: a second Ctrl-C must not cut short what the first one began."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a script that starts us with & ignores Ctrl-C for us
+                signal.signal(number, self._asked)
+
+    def check(self) -> None:
+        """Raise Stopped if one was swallowed, and listen anew."""
+        if self._number is not None:
+            raise Stopped(self._number)
+        self.listen()
+
+    def ignore(self) -> None:
+        """Cleaning up has begun, and is bounded: let it finish."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _asked(self, number: int, _frame: FrameType | None) -> None:
+        if self._number is None:
+            self._number = number
+            raise Stopped(number)
