@@ -9,12 +9,13 @@ from typing import Any
 import imageio_ffmpeg
 
 EVERY = 6  # of the frames; the same ones on both sides
+# Frames are paired by number: the two containers count time in different ticks.
 
 
 def vmaf(made: Path, source: Path, width: int, height: int, log: Path) -> float:
     """Mean VMAF of `made`, enlarged to the source's size, over every sixth frame."""
     graph = (
-        f"[0:v]scale={width}:{height}:flags=bicubic,setpts=N[a];[1:v]setpts=N[b];"
+        f"[0:v]scale={width}:{height}:flags=bicubic,settb=AVTB,setpts=N*1000[a];[1:v]settb=AVTB,setpts=N*1000[b];"
         f"[a][b]libvmaf=n_subsample={EVERY}:n_threads=2:log_fmt=json:log_path={log}"
     )
     exe = imageio_ffmpeg.get_ffmpeg_exe()
