@@ -4,7 +4,6 @@ An object is a file under its key. Its SHA-256 is kept in an extended attribute 
 content type is not kept: the manifest names it.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +11,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -20,20 +19,20 @@ from urllib.parse import quote
 from cluster.errors import (
     ChecksumMismatch,
     InvalidKey,
-    ObjectExists,
     ObjectMissing,
-    StorageError,
-    StorageFull,
     StorageRefused,
     StorageUnavailable,
 )
 from cluster.storage.base import OCTETS, StoredObject, checked_folder, checked_key
+from cluster.storage.os_errors import typed_os_errors
 
-TEMP = ".tmp"  # no key begins with a dot
+TEMP = ".tmp"  # no key begins with a dot; there only while something is written
 COPY_BYTES = 1024 * 1024
 SHA256_ATTRIBUTE = "user.farm.sha256"
 # A folder that was just made can be pruned by a delete next to it; a second try has always been enough.
 PLACE_ATTEMPTS = 8
+# A writer that ends can take the folder away from one that begins; sixteen busy ones have needed two tries.
+TEMP_ATTEMPTS = 64
 
 
 class LocalStorage:
@@ -44,7 +43,7 @@ class LocalStorage:
         self._temp = root / TEMP
         self._base_url = base_url.rstrip("/")
         try:
-            self._temp.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageRefused(f"the folder {root} cannot be used: {error.strerror}") from error
 
@@ -77,7 +76,7 @@ class LocalStorage:
         """See `Storage.get_file`."""
         temp = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
-            with self._open(key) as source, temp.open("xb") as target, _typed(path):
+            with self._open(key) as source, temp.open("xb") as target, typed_os_errors(path):
                 found = _stored(key, source.fileno())
                 actual = _copy(iter(lambda: source.read(COPY_BYTES), b""), target.write)
                 target.flush()
@@ -90,7 +89,7 @@ class LocalStorage:
 
     def get_bytes(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """See `Storage.get_bytes`."""
-        with self._open(key) as file, _typed(self._path(key)):
+        with self._open(key) as file, typed_os_errors(self._path(key)):
             file.seek(start)
             return file.read() if length is None else file.read(length)
 
@@ -105,13 +104,13 @@ class LocalStorage:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `Storage.list`."""
         folder = checked_folder(prefix)
-        with _typed(self._root / folder):
+        with typed_os_errors(self._root / folder):
             yield from _walk(self._root / folder, folder)
 
     def delete(self, key: str) -> None:
         """See `Storage.delete`."""
         path = self._path(key)
-        with suppress(ObjectMissing, InvalidKey), _typed(path):
+        with suppress(ObjectMissing, InvalidKey), typed_os_errors(path):
             path.unlink()
         self._prune(path.parent)
 
@@ -121,13 +120,12 @@ class LocalStorage:
         if not folder:
             raise InvalidKey("deleting everything at once is not offered")
         path = self._root / folder
-        with _typed(path):
+        with typed_os_errors(path):
             if not path.is_dir():
                 return
-            doomed = self._temporary()
-            with suppress(FileNotFoundError):
-                path.rename(doomed)
+            doomed = self._in_temp(lambda temp: path.rename(temp) if path.is_dir() else temp)
             shutil.rmtree(doomed, ignore_errors=True)
+            self._drop_temp()
         self._prune(path.parent)
 
     def local_path(self, key: str) -> Path | None:
@@ -143,12 +141,13 @@ class LocalStorage:
     def sweep_unfinished(self, older_than_s: float) -> int:
         """See `Storage.sweep_unfinished`."""
         removed = 0
-        for path in self._temp.iterdir():
+        for path in self._temp.iterdir() if self._temp.is_dir() else ():
             with suppress(OSError):
                 if path.lstat().st_mtime > time.time() - older_than_s:
                     continue
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
+        self._drop_temp()
         return removed
 
     def _path(self, key: str) -> Path:
@@ -156,24 +155,35 @@ class LocalStorage:
 
     def _open(self, key: str) -> BinaryIO:
         path = self._path(key)
-        with _typed(path):
+        with typed_os_errors(path):
             try:
                 file = path.open("rb")
             except (IsADirectoryError, NotADirectoryError) as error:
                 raise ObjectMissing(f"there is no object {path}", detail={"key": key}) from error
         return file
 
-    def _temporary(self) -> Path:
-        """A fresh name on the file system of `root`, also after somebody emptied the folder under us."""
-        self._make_folder(self._temp)
-        return self._temp / uuid.uuid4().hex
+    def _in_temp[T](self, make: Callable[[Path], T]) -> T:
+        """What `make` makes under a fresh name on the file system of `root`, whoever removes the folder meanwhile."""
+        for _ in range(TEMP_ATTEMPTS):
+            self._make_folder(self._root)
+            with suppress(FileExistsError, FileNotFoundError):
+                self._temp.mkdir()
+            with suppress(FileNotFoundError):
+                return make(self._temp / uuid.uuid4().hex)
+        raise StorageUnavailable(f"{self._temp} is removed as often as it is made")
+
+    def _drop_temp(self) -> None:
+        """Leave no empty folder in what a person looks at; another writer's file keeps it there."""
+        with suppress(OSError):
+            self._temp.rmdir()
 
     def _put(self, key: str, parts: Iterable[bytes], if_absent: bool) -> StoredObject:
         path = self._path(key)
-        with _typed(self._temp):
-            temp = self._temporary()
+        with typed_os_errors(path):
+            file = self._in_temp(lambda temp: temp.open("xb"))
+        temp = Path(file.name)
         try:
-            with _typed(path), temp.open("xb") as file:
+            with typed_os_errors(path), file:
                 sha256 = _copy(parts, file.write)
                 with suppress(OSError):  # a file system without extended attributes
                     os.setxattr(file.fileno(), SHA256_ATTRIBUTE, sha256.encode())
@@ -183,6 +193,7 @@ class LocalStorage:
                 return _stored(key, file.fileno())
         finally:
             temp.unlink(missing_ok=True)
+            self._drop_temp()
 
     def _place(self, temp: Path, path: Path, if_absent: bool) -> None:
         """Give the finished file its name, durably."""
@@ -204,7 +215,11 @@ class LocalStorage:
             folder = folder.parent
         for path in reversed(missing):
             with suppress(FileNotFoundError):
-                path.mkdir(exist_ok=True)
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    if path.exists() and not path.is_dir():  # a file; a folder may be gone again by now
+                        raise
                 _sync_folder(path.parent)
 
     def _prune(self, folder: Path) -> None:
@@ -261,36 +276,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@contextmanager
-def _typed(path: Path) -> Iterator[None]:
-    """Every OSError inside becomes a StorageError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise typed_os_error(error, path) from error
-
-
-def typed_os_error(error: OSError, path: Path) -> StorageError:
-    """The StorageError that says what `error`, met at `path`, means."""
-    detail = {"path": str(path), "errno": errno.errorcode.get(error.errno or 0, "?")}
-    match error.errno:
-        case errno.ENOENT:
-            return ObjectMissing(f"there is no object {path}", detail=detail)
-        case errno.EEXIST:
-            return ObjectExists(f"{path} exists already", detail=detail)
-        case errno.ENOSPC | errno.EDQUOT:
-            return StorageFull(f"no room left to write {path} ({_free_bytes(path)} bytes free)", detail=detail)
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return StorageRefused(f"{path}: {error.strerror}", detail=detail)
-        case errno.ENOTDIR | errno.EISDIR | errno.ENAMETOOLONG:
-            return InvalidKey(f"{path}: {error.strerror}", detail=detail)
-        case _:
-            return StorageUnavailable(f"{path}: {error.strerror}", detail=detail)
-
-
-def _free_bytes(path: Path) -> int:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free

@@ -13,7 +13,8 @@ from urllib.parse import quote
 from cluster.errors import ForbiddenUri, ObjectChanged, ObjectMissing, SourceChanged, SourceMissing
 from cluster.settings import StorageSettings
 from cluster.storage.cache import SourceCache
-from cluster.storage.local import fingerprint, typed_os_error
+from cluster.storage.local import fingerprint
+from cluster.storage.os_errors import typed_os_error
 from cluster.storage.urls import AllowedSources, Place, parse_place
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,32 @@ def test_folders_that_became_empty_do_not_pile_up(local: Storage, root: Path) ->
     local.delete("scratch/job/chunk/a.mp4")
     assert (root / "scratch" / "job" / "chunk").is_dir()
     local.delete("scratch/job/chunk/b.mp4")
-    assert [path.name for path in root.iterdir()] == [".tmp"]
+    assert list(root.iterdir()) == []
+
+
+def test_only_what_was_stored_stays_in_the_folder(local: Storage, root: Path) -> None:
+    local.put_bytes("hls/master.m3u8", b"#EXTM3U")
+    local.put_bytes("manifest.json", b"{}")
+    assert sorted(path.name for path in root.iterdir()) == ["hls", "manifest.json"]
+    local.delete_prefix("hls")
+    assert [path.name for path in root.iterdir()] == ["manifest.json"]
+
+
+def test_writers_do_not_take_the_ground_from_under_each_other(
+    local: Storage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # waiting for a disk would keep them apart
+
+    def write(number: int) -> None:
+        local.put_bytes(f"scratch/{number}", b"x")
+        if number % 5 == 0:
+            local.put_bytes(f"doomed/{number}/file", b"x")
+            local.delete_prefix(f"doomed/{number}")
+
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(write, range(1000)))
+    assert len(list(local.list())) == 1000
+    assert [path.name for path in root.iterdir()] == ["scratch"]
 
 
 def test_the_folder_may_be_emptied_by_somebody_else(local: Storage, root: Path) -> None:
@@ -95,7 +121,7 @@ def test_a_writer_that_is_killed_leaves_no_object_and_its_remains_are_swept(loca
     long_ago = time.time() - 3600
     os.utime(remains[0], (long_ago, long_ago))
     assert local.sweep_unfinished(older_than_s=60) == 1
-    assert list((root / ".tmp").iterdir()) == []
+    assert not (root / ".tmp").exists()
 
 
 FILL = """
@@ -109,7 +135,7 @@ try:
     storage.put_bytes("does/not/fit", b"x" * 2_000_000)
 except StorageFull as error:
     assert storage.stat("does/not/fit") is None, "half an object"
-    assert list((Path(sys.argv[1]) / "storage" / ".tmp").iterdir()) == [], "the remains fill the disk"
+    assert not (Path(sys.argv[1]) / "storage" / ".tmp").exists(), "the remains fill the disk"
     storage.put_bytes("fits, too", b"x" * 1000)
     sys.stdout.buffer.write(pickle.dumps(error))
 """
