@@ -207,7 +207,7 @@ def _api() -> Finding:
         except OSError as error:
             return Finding("api", False, f"{settings.host}:{settings.port}: {error.strerror}", needed=False)
     mode = (
-        f"answers whoever has one of the {len(settings.keys)} FARM_API_KEYS"
+        f"answers whoever has a key of FARM_API_KEYS ({len(settings.keys)} listed)"
         if settings.keys
         else "no FARM_API_KEYS: only `farm up`, which answers this machine alone, would start"
     )

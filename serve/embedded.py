@@ -1,6 +1,7 @@
 """The whole farm in one process tree on this machine: local Ray, dispatcher, API, SQLite, a folder."""
 
 import logging
+import signal
 import socket
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
 from cluster.settings import load
 from serve.errors import ApiError, FarmUnreachable, UsageError
-from serve.interrupts import Interrupts
+from serve.interrupts import Interrupts, Stopped
 from serve.settings import ServeSettings, prepare_embedded_environment
 
 START_S = 60.0
@@ -55,6 +56,8 @@ class EmbeddedFarm:
             self._wait_until_it_answers()
         except BaseException as error:
             self._stop()
+            if isinstance(error, SystemExit):  # what Ray's own handler of SIGTERM raises until check() replaces it
+                raise Stopped(signal.SIGTERM) from None
             if not isinstance(error, Exception) or isinstance(error, ApiError | InfraError):
                 raise
             # Ray and Serve raise whatever they like when they cannot start.

@@ -63,14 +63,14 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.INFRASTRUCTURE
 
 
-def report(error: Exception, as_json: bool) -> ExitCode:
-    """Say on stderr, in one line, what went wrong; with `as_json` also as the command's one document."""
+def report(error: Exception, as_json: bool, **told: object) -> ExitCode:
+    """Say on stderr, in one line, what went wrong; with `as_json` also, with `told`, as the document on stdout."""
     code = str(getattr(error, "code", "internal_error"))
     message = " ".join(str(getattr(error, "public_message", error)).split())
     print(f"error: {code}: {message}", file=sys.stderr)
     if as_json:
         retryable = bool(getattr(error, "retryable", False))
-        print(json.dumps({"error": {"code": code, "message": message, "retryable": retryable}}))
+        print(json.dumps({"error": {"code": code, "message": message, "retryable": retryable}, **told}))
     return exit_code(error)
 
 

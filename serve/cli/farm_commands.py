@@ -14,6 +14,7 @@ from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
 from serve.auth import new_key
 from serve.cli.exits import ExitCode
+from serve.cli.report_table import counted
 from serve.errors import UsageError
 from serve.interrupts import SIGNAL_EXIT, Stopped
 from serve.settings import quiet_encoders
@@ -104,11 +105,17 @@ def recipes_check(
             opened = _open_encoders(catalog.load_recipe(name))
         except (catalog.LadderError, MediaError) as error:
             broken += 1
-            typer.echo(f"{name}: {error.code}: {error.public_message}", err=True)
+            typer.echo(f"{name}: {error.code}: {_without(name, error)}", err=True)
         else:
-            typer.echo(f"{name}: fine, {opened} encoders opened")
+            typer.echo(f"{name}: fine, {counted(opened, 'encoder')} opened")
     if broken:
-        raise UsageError(f"{broken} recipes cannot be used")
+        raise UsageError(f"{counted(broken, 'recipe')} cannot be used")
+
+
+def _without(name: str, error: catalog.LadderError | MediaError) -> str:
+    """What is wrong, when the line has said of which file and the advice to check it is taken already."""
+    problems = error.detail.get("problems")
+    return "; ".join(problems) if problems else error.public_message.removeprefix(f"{name}: ")
 
 
 def _open_encoders(recipe: Recipe) -> int:

@@ -15,12 +15,14 @@ from cluster.errors import ChecksumMismatch, InvalidKey, ObjectExists, ObjectMis
 from cluster.farm_settings import FarmSettings
 from cluster.storage import Storage, open_storage
 from cluster.storage.base import sha256_of
+from cluster.storage.urls import parse_place
 from ladders.catalog import load_recipe
 from ladders.model import Recipe
 from pipelines.facts import MediaInfo
 from pipelines.wire import to_wire
+from serve.cli.exits import report
 from serve.cli.progress import display
-from serve.cli.report_table import print_report, print_stages
+from serve.cli.report_table import counted, print_report, print_stages
 from serve.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -95,7 +97,7 @@ def transcode(
     settings = FarmSettings.load()
     output_uri = _output_uri(out)
     storage = open_storage(output_uri, settings.storage)
-    _refuse_other_media(storage, chosen, out)
+    _refuse_other_media(storage, chosen, output_uri, out)
     with display(as_json) as shown:
         made = run_local(
             source, chosen, output_uri, settings=settings, on_progress=lambda now: shown.update(now.snapshot())
@@ -106,7 +108,8 @@ def transcode(
     console = Console()
     print_report(made["report"], console)
     print_stages(made["report"], console)
-    typer.echo(f"{len(made['report']['renditions'])} renditions, manifest {storage.url(made['manifest_key'])}")
+    count = len(made["report"]["renditions"])
+    typer.echo(f"{counted(count, 'rendition')}, manifest {storage.url(made['manifest_key'])}")
 
 
 def verify(
@@ -118,22 +121,25 @@ def verify(
     """Read back everything that a manifest lists and compare sizes and SHA-256."""
     uri = where if "://" in where else Path(where).absolute().as_uri()
     uri = uri.removesuffix("/").removesuffix("/" + MANIFEST)
-    if uri.startswith("file://") and not (Path(where) if "://" not in where else Path(uri[7:])).exists():
+    place = parse_place(uri)
+    if place.scheme == "file" and not Path(place.path).exists():
         raise UsageError(f"{where} does not exist")
     storage = open_storage(uri, FarmSettings.load().storage)
     if storage.stat(MANIFEST) is None:
         raise ObjectMissing(f"there is no {MANIFEST} in {where}")
     artifacts = _artifacts(storage.get_bytes(MANIFEST), where)
     with ThreadPoolExecutor(HASHES_AT_ONCE) as pool:
-        problems = [p for p in pool.map(lambda artifact: _damage(artifact, storage), artifacts) if p is not None]
-    if as_json and not problems:
-        typer.echo(json.dumps({"manifest": f"{uri}/{MANIFEST}", "artifacts": len(artifacts), "damaged": []}))
-    elif not problems:
-        typer.echo(f"{len(artifacts)} artifacts are as the manifest says")
-    else:
-        for problem in problems:
-            typer.echo(problem, err=True)
-        raise ChecksumMismatch(f"{len(problems)} of {len(artifacts)} artifacts are damaged or missing")
+        found = zip(artifacts, pool.map(lambda artifact: _damage(artifact, storage), artifacts), strict=True)
+        problems = {artifact["path"]: problem for artifact, problem in found if problem is not None}
+    told = {"manifest": f"{uri}/{MANIFEST}", "artifacts": len(artifacts), "damaged": list(problems)}
+    if not problems:
+        typer.echo(json.dumps(told) if as_json else f"{counted(len(artifacts), 'artifact')} as the manifest says")
+        return
+    for problem in problems.values():
+        typer.echo(problem, err=True)
+    error = ChecksumMismatch(f"{len(problems)} of {counted(len(artifacts), 'artifact')} damaged or missing")
+    error.retryable = False  # a farm may have read an object badly; what was looked at here stays damaged
+    raise typer.Exit(report(error, as_json, **told))
 
 
 def _artifacts(manifest: bytes, where: str) -> list[dict[str, Any]]:
@@ -168,14 +174,18 @@ def _damage(artifact: dict[str, Any], storage: Storage) -> str | None:
 def _must_be_a_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a directory, not a file")
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"{path} does not exist")
+    if not path.is_file():  # a pipe or device would be waited for, or read for ever
+        raise UsageError(f"{path} is not a regular file")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read: permission denied")
 
 
 def _output_uri(out: str) -> str:
     """`out` as a storage URI; a local folder is made, and proven to take files."""
+    if not out.strip():
+        raise UsageError("--out is empty; name a folder or s3://bucket/prefix")
     if "://" in out:
         return out
     folder = Path(out).absolute()
@@ -191,9 +201,19 @@ def _output_uri(out: str) -> str:
     return folder.as_uri()
 
 
-def _refuse_other_media(storage: Storage, recipe: Recipe, out: str) -> None:
-    """Say before the work, not after it, that `out` holds what another recipe made; it also proves the storage."""
+def _occupied(storage: Storage, output_uri: str) -> bool:
+    """Whether anything is there that an output could be mixed up with; names with a dot in front never are outputs."""
+    place = parse_place(output_uri)
+    if place.scheme == "file":  # also links and folders, which are no objects
+        return any(not entry.name.startswith(".") for entry in Path(place.path).iterdir())
+    return next(iter(storage.list()), None) is not None
+
+
+def _refuse_other_media(storage: Storage, recipe: Recipe, output_uri: str, out: str) -> None:
+    """Say before the work, not after it, that `out` holds something else; it also proves the storage."""
     if storage.stat(MANIFEST) is None:
+        if _occupied(storage, output_uri):
+            raise UsageError(f"{out} holds other files already; choose an empty folder")
         return
     try:
         found = json.loads(storage.get_bytes(MANIFEST))["recipe"]["digest"]

@@ -6,6 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 recipe`, `2 recipes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Renditions and audio tracks as a table; figures that are missing say why below it."""
     table = Table(box=None, pad_edge=False)
@@ -31,7 +36,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         console.print(f"no VMAF: {reason}")
     proven = sum(1 for made in report["renditions"] if made["proof"]["ok"])
     if report["renditions"]:
-        console.print(f"{proven} of {len(report['renditions'])} renditions proven frame by frame")
+        console.print(f"{proven} of {counted(len(report['renditions']), 'rendition')} proven frame by frame")
 
 
 def print_stages(report: dict[str, Any], console: Console) -> None:

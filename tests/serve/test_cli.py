@@ -40,6 +40,8 @@ def only_line(text: str) -> str:
         (["transcode", "x.mp4"], "--out"),
         (["probe", "/no/such/file.mp4"], "does not exist"),
         (["probe", "/"], "directory"),
+        (["probe", "/dev/null"], "is not a regular file"),
+        (["transcode", __file__, "--out", ""], "--out is empty"),
         (["transcode", "/no/such/file.mp4", "--out", "/tmp/x"], "does not exist"),
         (["recipes", "show", "standrd"], "did you mean standard?"),
         (["recipes", "show", "mine.yaml"], "mine.yaml"),
@@ -199,8 +201,12 @@ def test_a_broken_recipe_is_named_and_the_others_are_still_checked(quick: Path, 
     broken.write_text("name: broken\nvideo: {rungs: []}\n")
     assert farm("recipes", "check", broken, quick) == ExitCode.USAGE
     out, err = capsys.readouterr()
-    assert "invalid_recipe" in err
-    assert "quick.yaml: fine" in out
+    named, total = err.splitlines()
+    assert named.startswith(f"{broken}: invalid_recipe: video.rungs: ")
+    assert named.count(str(broken)) == 1
+    assert "farm recipes check" not in err
+    assert total == "error: usage: 1 recipe cannot be used"
+    assert out == f"{quick}: fine, 2 encoders opened\n"
 
 
 def test_the_job_store_is_made_ready(tmp_path: Path, capsys: Out) -> None:

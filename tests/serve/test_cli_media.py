@@ -14,6 +14,7 @@ import pytest
 from serve.cli import run
 from serve.cli.exits import ExitCode
 from tests.support.media import clip
+from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
 ROOT = Path(__file__).parents[2]
 Out = pytest.CaptureFixture[str]
@@ -52,6 +53,7 @@ def test_transcode_makes_a_ladder_that_verify_finds_whole_until_it_is_damaged(
     assert all(made["proof"]["ok"] for made in told["report"]["renditions"])
     assert told["manifest"] == (out / "manifest.json").as_uri()
     assert (out / "hls" / "master.m3u8").is_file()
+    assert not list(out.glob(".*"))
 
     for where in (out, out / "manifest.json", out.as_uri()):
         assert farm("verify", where) == ExitCode.DONE
@@ -64,6 +66,10 @@ def test_transcode_makes_a_ladder_that_verify_finds_whole_until_it_is_damaged(
     (out / "hls" / "master.m3u8").unlink()
     assert farm("verify", out) == ExitCode.INFRASTRUCTURE
     err = capsys.readouterr().err.splitlines()
+    assert farm("verify", out, "--json") == ExitCode.INFRASTRUCTURE
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["damaged"]) == {str(segment.relative_to(out)), "hls/master.m3u8"}
+    assert (told["artifacts"], told["error"]["retryable"]) == (listed["artifacts"], False)
     assert f"{segment.relative_to(out)}: its bytes are not those published" in err
     assert "hls/master.m3u8: missing" in err
     assert err[-1].startswith("error: checksum_mismatch: 2 of ")
@@ -77,6 +83,40 @@ def test_transcode_does_not_mix_its_outputs_with_those_of_another_recipe(
     (out / "manifest.json").write_text(json.dumps({"recipe": {"digest": "another"}}))
     assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.USAGE
     assert only_line(capsys.readouterr().err).startswith("error: object_exists: ")
+
+
+@pytest.mark.parametrize("taken", ["holiday.mp4", "manifest.json/", "video/"])
+def test_transcode_does_not_write_among_other_files(
+    taken: str, small: Path, quick: Path, tmp_path: Path, capsys: Out
+) -> None:
+    out = tmp_path / "out"
+    there = out / taken
+    out.mkdir()
+    if taken.endswith("/"):
+        there.mkdir()
+    else:
+        there.touch()
+    assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.USAGE
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith("error: usage: ")
+    assert line.endswith("choose an empty folder")
+    assert list(out.iterdir()) == [there]
+
+
+@pytest.mark.s3
+def test_transcode_does_not_write_among_other_objects(
+    small: Path, quick: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    client = seaweed.client()
+    client.create_bucket(Bucket="cli-tests")
+    client.put_object(Bucket="cli-tests", Key="taken/holiday.mp4", Body=b"x")
+    client.close()
+    monkeypatch.setenv("FARM_S3_ENDPOINT", seaweed.endpoint)
+    monkeypatch.setenv("FARM_S3_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("FARM_S3_SECRET_ACCESS_KEY", SECRET_KEY)
+    assert farm("transcode", small, "--out", "s3://cli-tests/taken", "--recipe", quick) == ExitCode.USAGE
+    line = only_line(capsys.readouterr().err)
+    assert line == "error: usage: s3://cli-tests/taken holds other files already; choose an empty folder"
 
 
 def test_a_manifest_that_is_none_is_said_to_be(tmp_path: Path, capsys: Out) -> None:
