@@ -16,7 +16,7 @@ CLIPS = {
 
 
 def looped(source: Path, seconds: float, out: Path) -> Path:
-    """`source` repeated without re-encoding until `seconds` are full; every repeat starts with a key frame."""
+    """`source` repeated whole, without re-encoding, until `seconds` are full; every repeat starts with a key frame."""
     with av.open(str(out), "w") as target:
         streams = {}
         with av.open(str(source)) as container:
@@ -25,30 +25,29 @@ def looped(source: Path, seconds: float, out: Path) -> Path:
                     streams[stream.index] = target.add_stream_from_template(stream)
         offset = Fraction(0)
         while offset < seconds:
-            offset += _append(source, target, streams, offset, Fraction(seconds))
+            offset += _append(source, target, streams, offset)
     return out
 
 
 def _append(
-    source: Path,
-    target: av.container.OutputContainer,
-    streams: dict[int, av.stream.Stream],
-    offset: Fraction,
-    until: Fraction,
+    source: Path, target: av.container.OutputContainer, streams: dict[int, av.stream.Stream], offset: Fraction
 ) -> Fraction:
-    """One repeat; its length in seconds comes back, by the video."""
-    length = Fraction(0)
+    """One repeat; its length in seconds comes back, by the video: every frame as long as the first.
+
+    Not by the last frame's own duration: containers stretch it to the end of the sound, and the loop would have holes.
+    """
+    shown: list[Fraction] = []
+    each = Fraction(0)
     with av.open(str(source)) as container:
         for packet in container.demux():
             if packet.stream.index not in streams or packet.dts is None or packet.pts is None:
                 continue
             base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
             if packet.stream.type == "video":
-                length = max(length, (packet.pts + (packet.duration or 0)) * base)
-            if offset + packet.dts * base >= until:
-                continue
+                shown.append(packet.pts * base)
+                each = each or (packet.duration or 0) * base
             shift = round(offset / base)
             packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
             packet.stream = streams[packet.stream.index]
             target.mux(packet)
-    return length
+    return max(shown) - min(shown) + each

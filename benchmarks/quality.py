@@ -8,14 +8,19 @@ from typing import Any
 
 import imageio_ffmpeg
 
+# Ours say which colours they are in, the other side and the source do not: left to itself FFmpeg would convert ours to
+# what it takes "unknown" for, and the difference of that conversion would be measured (4 dB of luma).
+TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 EVERY = 6  # of the frames; the same ones on both sides
-# Frames are paired by number: the two containers count time in different ticks.
+# Frames are paired by their time at the source's rate: containers count in different ticks, and one side may repeat a
+# frame where the other shows it longer.
 
 
 def vmaf(made: Path, source: Path, width: int, height: int, log: Path) -> float:
     """Mean VMAF of `made`, enlarged to the source's size, over every sixth frame."""
     graph = (
-        f"[0:v]scale={width}:{height}:flags=bicubic,settb=AVTB,setpts=N*1000[a];[1:v]settb=AVTB,setpts=N*1000[b];"
+        f"[0:v]{TAGS},fps=source_fps:start_time=0,scale={width}:{height}:flags=bicubic,settb=AVTB[a];"
+        f"[1:v]{TAGS},fps=source_fps:start_time=0,settb=AVTB[b];"
         f"[a][b]libvmaf=n_subsample={EVERY}:n_threads=2:log_fmt=json:log_path={log}"
     )
     exe = imageio_ffmpeg.get_ffmpeg_exe()
