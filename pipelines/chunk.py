@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pipelines.encode import RenditionEncoder
     from pipelines.filters import SourceStage
 
-QUEUE_FRAMES = 3  # that wait for the slowest rendition: enough to keep all threads busy, and 37 MB at 2160p
+QUEUE_BYTES = 24_000_000  # of shared frames that wait for the slowest rendition: 7 at 1080p
+LEAST_QUEUE_FRAMES = 3  # larger pictures need longer for each, and stall nobody with fewer
 REPORT_S = 0.5
 # A viewer forgives a glitch. A chunk is at least some seconds long; when more than a quarter of it is not the video,
 # the file is broken, and a rendition of it would only hide that.
@@ -111,6 +112,9 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
     """All encoders, before any thread starts: some hold Python's lock while they open."""
     from pipelines.encode import RenditionEncoder
 
+    source = request.video.source
+    frame_bytes = source.width * source.height * (3 if source.bit_depth > 8 else 1.5)
+    depth = max(LEAST_QUEUE_FRAMES, min(8, int(QUEUE_BYTES / frame_bytes)))
     pixels = sum(plan.width * plan.height for plan in request.video.renditions)
     encoders: list[RenditionEncoder] = []
     try:
@@ -121,7 +125,7 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
                     request.video,
                     stage.out_tags,
                     Path(request.out_dir) / f"{plan.name}.mp4",
-                    depth=QUEUE_FRAMES,
+                    depth=depth,
                     threads=max(1, request.threads * plan.width * plan.height // pixels),
                     on_frames=meter.add,
                 )
