@@ -21,11 +21,11 @@ def test_a_real_file_in_three_chunks_joins_to_its_own_frames(row: Row, tmp_path:
     with av.open(str(row.path)) as container:
         stream = container.streams.video[0]
         if stream.width * stream.height > MAX_PIXELS and row.path.name != FIELDS:
-            pytest.skip("large")
+            pytest.skip("pictures too large to compare each without loss; test_corpus_jobs runs it whole")
         if stream.width % 2 or stream.height % 2 or stream.pix_fmt not in KEPT:
             pytest.skip(f"{stream.width}×{stream.height} {stream.pix_fmt} is nothing that x264 keeps without loss")
     if (row.frames or 0) > MAX_FRAMES:
-        pytest.skip("long")
+        pytest.skip(f"more than {MAX_FRAMES} frames to compare one by one; test_corpus_jobs runs it whole")
     expected = timed_pictures(row.path)
     joined = encode_and_join(planned(row.path, chunks=3), tmp_path)
     assert timed_pictures(joined.path) == expected
