@@ -24,6 +24,7 @@ from cluster.slots import PRIORITIES, Slots
 from cluster.storage import open_storage
 from cluster.tools import Tools
 from cluster.work import SCRATCH, Step, Work
+from ladders.errors import FarmError
 from pipelines.errors import MediaError
 
 log = logging.getLogger(__name__)
@@ -226,7 +227,7 @@ class Dispatcher:
             if job.attempts > MAX_ATTEMPTS:  # whoever drove it did not live to say why
                 raise WorkerLost(f"the job was given up after {MAX_ATTEMPTS} attempts that ended without a word")
             published = await run.run()
-        except (MediaError, InfraError) as error:
+        except FarmError as error:
             return {"status": "failed", "error": error.to_wire()}
         except Exception:
             error_id = uuid.uuid4().hex[:12]

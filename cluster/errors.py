@@ -1,64 +1,40 @@
 """What can go wrong around the media: storage, sources, the job store, workers, settings.
 
-    InfraError                      code, retryable, public_message, detail
-    ├── StorageError
-    │   ├── StorageUnavailable      storage_unavailable    (no answer, an overloaded or broken server; retryable)
-    │   ├── StorageRefused          storage_refused        (credentials, bucket or permission)
-    │   ├── StorageFull             storage_full           (no room left; retryable: room can come back)
-    │   ├── ObjectMissing           object_missing
-    │   ├── ObjectExists            object_exists          (somebody else wrote it first)
-    │   ├── ObjectChanged           object_changed         (replaced while it was read; retryable)
-    │   ├── ChecksumMismatch        checksum_mismatch      (the bytes are not those that were written; retryable)
-    │   └── InvalidKey              invalid_key
-    ├── SourceError
-    │   ├── ForbiddenUri            forbidden_uri          (not a place that sources may come from)
-    │   ├── SourceMissing           source_missing
-    │   └── SourceChanged           source_changed         (not the object that the job was accepted for)
-    ├── StoreError
-    │   ├── StoreUnavailable        store_unavailable      (retryable)
-    │   ├── StoreFull               store_full             (retryable)
-    │   ├── StoreOutdated           store_outdated         (its tables are older than this program)
-    │   ├── JobMissing              job_missing
-    │   ├── InvalidJob              invalid_job            (values that a database cannot hold)
-    │   ├── InvalidCursor           invalid_cursor
-    │   ├── IdempotencyConflict     idempotency_conflict   (the key was used for another request)
-    │   ├── IllegalMove             illegal_move           (the job's status does not allow it)
-    │   └── FenceLost               fence_lost             (somebody else owns the job now)
-    ├── WorkerLost                  worker_lost            (the process or machine that did the work is gone; retryable)
-    └── SettingsInvalid             settings_invalid       (an environment variable has a value that cannot be used)
-
-Every class takes ``(message, *, detail=None)`` so that it survives pickling across processes.
+InfraError                      code, retryable, public_message, detail
+├── StorageError
+│   ├── StorageUnavailable      storage_unavailable    (no answer, an overloaded or broken server; retryable)
+│   ├── StorageRefused          storage_refused        (credentials, bucket or permission)
+│   ├── StorageFull             storage_full           (no room left; retryable: room can come back)
+│   ├── ObjectMissing           object_missing
+│   ├── ObjectExists            object_exists          (somebody else wrote it first)
+│   ├── ObjectChanged           object_changed         (replaced while it was read; retryable)
+│   ├── ChecksumMismatch        checksum_mismatch      (the bytes are not those that were written; retryable)
+│   └── InvalidKey              invalid_key
+├── SourceError
+│   ├── ForbiddenUri            forbidden_uri          (not a place that sources may come from)
+│   ├── SourceMissing           source_missing
+│   └── SourceChanged           source_changed         (not the object that the job was accepted for)
+├── StoreError
+│   ├── StoreUnavailable        store_unavailable      (retryable)
+│   ├── StoreFull               store_full             (retryable)
+│   ├── StoreOutdated           store_outdated         (its tables are older than this program)
+│   ├── JobMissing              job_missing
+│   ├── InvalidJob              invalid_job            (values that a database cannot hold)
+│   ├── InvalidCursor           invalid_cursor
+│   ├── IdempotencyConflict     idempotency_conflict   (the key was used for another request)
+│   ├── IllegalMove             illegal_move           (the job's status does not allow it)
+│   └── FenceLost               fence_lost             (somebody else owns the job now)
+├── WorkerLost                  worker_lost            (the process or machine that did the work is gone; retryable)
+└── SettingsInvalid             settings_invalid       (an environment variable has a value that cannot be used)
 """
 
-from typing import Any
+from ladders.errors import FarmError
 
 
-class InfraError(Exception):
+class InfraError(FarmError):
     """An error that is not the media's; `code` is stable, `public_message` holds no secrets."""
 
     code = "infra_error"
-    retryable = False
-
-    def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.public_message = message
-        self.detail = detail or {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.public_message, self.detail))
-
-    def to_wire(self) -> dict[str, Any]:
-        """The error as plain JSON values: ``code``, ``message``, ``retryable``, ``detail``."""
-        return {
-            "code": self.code,
-            "message": self.public_message,
-            "retryable": self.retryable,
-            "detail": self.detail,
-        }
-
-
-def _rebuild(cls: type[InfraError], message: str, detail: dict[str, Any]) -> InfraError:
-    return cls(message, detail=detail)
 
 
 class StorageError(InfraError):
@@ -216,14 +192,3 @@ class SettingsInvalid(InfraError):
     """An environment variable has a value that cannot be used; the message names it."""
 
     code = "settings_invalid"
-
-
-def every_class(root: type[InfraError] = InfraError) -> list[type[InfraError]]:
-    """`root` and all its subclasses, each once."""
-    return [root] + [c for sub in root.__subclasses__() for c in every_class(sub)]
-
-
-def from_wire(error: dict[str, Any]) -> InfraError:
-    """The typed error that `InfraError.to_wire` wrote; an unknown code becomes a plain `InfraError`."""
-    by_code = {cls.code: cls for cls in every_class()}
-    return by_code.get(error["code"], InfraError)(error["message"], detail=error.get("detail"))

@@ -18,6 +18,7 @@ from cluster.errors import InfraError
 from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.work import Step, Work
+from ladders.errors import FarmError
 from pipelines.errors import MediaError
 
 ATTEMPTS = 4
@@ -112,7 +113,7 @@ async def with_retries(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await once()
-        except (MediaError, InfraError) as error:
+        except FarmError as error:
             if not error.retryable or attempt == ATTEMPTS:
                 raise
             on_retry(error)

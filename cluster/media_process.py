@@ -22,7 +22,6 @@ from typing import IO, Any
 
 from pipelines.confine import ProcessLimits
 from pipelines.errors import DecoderCrashed, LimitExceeded, MediaError, MediaProcessFailed, MediaTimeout
-from pipelines.errors import from_wire as error_from_wire
 from pipelines.wire import from_wire, to_wire
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -100,7 +99,7 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
     if answer is None:
         raise _death(process.returncode, limits, native)
     if "error" in answer:
-        error = error_from_wire(answer["error"])
+        error = MediaError.from_wire(answer["error"])
         error.detail.setdefault("native", native)
         raise error
     return Answer(from_wire(result_type, answer["result"]), usage)

@@ -13,7 +13,6 @@ from typing import Any
 import ray
 
 from cluster.errors import InfraError, WorkerLost
-from cluster.errors import from_wire as infra_from_wire
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.media_process import Watch
@@ -21,7 +20,6 @@ from cluster.steps import run_step
 from cluster.tools import Tools
 from cluster.work import Step, Work
 from pipelines.errors import MediaError
-from pipelines.errors import from_wire as media_from_wire
 from pipelines.wire import from_wire, to_wire
 
 # A node's room for steps, declared when it starts. Not Ray's CPU: Serve replicas hold pieces of that, and on a small
@@ -95,10 +93,10 @@ class RayRunner:
                     return dict(event["result"])
                 elif "media_error" in event:
                     answered = True
-                    raise media_from_wire(event["media_error"])
+                    raise MediaError.from_wire(event["media_error"])
                 elif "infra_error" in event:
                     answered = True
-                    raise infra_from_wire(event["infra_error"])
+                    raise InfraError.from_wire(event["infra_error"])
         except TimeoutError:
             raise WorkerLost(f"{step}: nothing was heard from its worker for {wait_s:.0f} s") from None
         except StopAsyncIteration:

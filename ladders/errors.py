@@ -1,20 +1,23 @@
-"""What can be wrong with asking for a recipe.
+"""The shape of every error of the farm, and what can be wrong with asking for a recipe.
 
-    LadderError                     code, retryable, public_message, detail
-    ├── UnknownRecipe               unknown_recipe      (there is none of this name, or no such file)
-    └── InvalidRecipe               invalid_recipe      (the file says something that no recipe can say)
+    FarmError                       code, retryable, public_message, detail
+    └── LadderError
+        ├── UnknownRecipe           unknown_recipe      (there is none of this name, or no such file)
+        └── InvalidRecipe           invalid_recipe      (the file says something that no recipe can say)
 
-The shape is that of the media errors, so that one table maps both; every class takes ``(message, *, detail=None)`` and
-survives pickling across processes.
+The other rooms hang their trees below FarmError: MediaError, InfraError, ApiError.
 """
 
-from typing import Any
+from typing import Any, Self
 
 
-class LadderError(Exception):
-    """An error about a recipe; `code` is stable, `public_message` is for the person who asked."""
+class FarmError(Exception):
+    """What every error of the farm has: `code` is stable, `public_message` is for the person who asked.
 
-    code = "ladder_error"
+    ``(message, *, detail=None)`` in every subclass, so that it survives pickling across processes and Ray.
+    """
+
+    code = "farm_error"
     retryable = False
 
     def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
@@ -34,9 +37,26 @@ class LadderError(Exception):
             "detail": self.detail,
         }
 
+    @classmethod
+    def every_class(cls) -> list[type[Self]]:
+        """This class and all below it, each once."""
+        return [cls] + [c for sub in cls.__subclasses__() for c in sub.every_class()]
 
-def _rebuild(cls: type[LadderError], message: str, detail: dict[str, Any]) -> LadderError:
+    @classmethod
+    def from_wire(cls, error: dict[str, Any]) -> Self:
+        """The typed error that `to_wire` wrote; a code that no class below this one has becomes a plain `cls`."""
+        by_code = {kind.code: kind for kind in cls.every_class()}
+        return by_code.get(error["code"], cls)(error["message"], detail=error.get("detail"))
+
+
+def _rebuild(cls: type[FarmError], message: str, detail: dict[str, Any]) -> FarmError:
     return cls(message, detail=detail)
+
+
+class LadderError(FarmError):
+    """An error about a recipe."""
+
+    code = "ladder_error"
 
 
 class UnknownRecipe(LadderError):

@@ -1,56 +1,32 @@
 """What can be wrong with a piece of media, or with turning it.
 
-    MediaError                      code, retryable, public_message, detail
-    ├── RejectedMedia               the input cannot be used; asking again gives the same answer
-    │   ├── EmptyFile               empty_file
-    │   ├── NotMedia                not_media
-    │   ├── PlaylistRefused         playlist_refused
-    │   ├── CorruptMedia            corrupt_media
-    │   ├── TruncatedMedia          truncated_media
-    │   ├── EncryptedMedia          encrypted_media
-    │   ├── NoDecodableStream       no_decodable_stream
-    │   ├── UnsupportedCodec        unsupported_codec
-    │   ├── UnsupportedMedia        unsupported_media      (right type, a form nobody here can turn)
-    │   ├── LimitExceeded           limit_exceeded         (too long, large, many; names the limit)
-    │   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
-    │   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
-    ├── ProofFailed                 proof_failed           (our output is not what the plan says; never published)
-    ├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
-    ├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
-    └── MediaProcessFailed          media_process_failed   (a media process ended by a fault of its own; retryable)
-
-Every class takes ``(message, *, detail=None)`` so that it survives pickling across processes.
+MediaError                      code, retryable, public_message, detail
+├── RejectedMedia               the input cannot be used; asking again gives the same answer
+│   ├── EmptyFile               empty_file
+│   ├── NotMedia                not_media
+│   ├── PlaylistRefused         playlist_refused
+│   ├── CorruptMedia            corrupt_media
+│   ├── TruncatedMedia          truncated_media
+│   ├── EncryptedMedia          encrypted_media
+│   ├── NoDecodableStream       no_decodable_stream
+│   ├── UnsupportedCodec        unsupported_codec
+│   ├── UnsupportedMedia        unsupported_media      (right type, a form nobody here can turn)
+│   ├── LimitExceeded           limit_exceeded         (too long, large, many; names the limit)
+│   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
+│   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
+├── ProofFailed                 proof_failed           (our output is not what the plan says; never published)
+├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
+├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
+└── MediaProcessFailed          media_process_failed   (a media process ended by a fault of its own; retryable)
 """
 
-from typing import Any
+from ladders.errors import FarmError
 
 
-class MediaError(Exception):
+class MediaError(FarmError):
     """An error about one piece of media; `code` is stable, `public_message` is for the person who sent it."""
 
     code = "media_error"
-    retryable = False
-
-    def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.public_message = message
-        self.detail = detail or {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.public_message, self.detail))
-
-    def to_wire(self) -> dict[str, Any]:
-        """The error as plain JSON values: ``code``, ``message``, ``retryable``, ``detail``."""
-        return {
-            "code": self.code,
-            "message": self.public_message,
-            "retryable": self.retryable,
-            "detail": self.detail,
-        }
-
-
-def _rebuild(cls: type[MediaError], message: str, detail: dict[str, Any]) -> MediaError:
-    return cls(message, detail=detail)
 
 
 class RejectedMedia(MediaError):
@@ -156,14 +132,3 @@ class MediaProcessFailed(MediaError):
 
     code = "media_process_failed"
     retryable = True
-
-
-def every_class(root: type[MediaError] = MediaError) -> list[type[MediaError]]:
-    """`root` and all its subclasses, each once."""
-    return [root] + [c for sub in root.__subclasses__() for c in every_class(sub)]
-
-
-def from_wire(error: dict[str, Any]) -> MediaError:
-    """The typed error that `MediaError.to_wire` wrote; an unknown code becomes a plain `MediaError`."""
-    by_code = {cls.code: cls for cls in every_class()}
-    return by_code.get(error["code"], MediaError)(error["message"], detail=error.get("detail"))

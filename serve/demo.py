@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import SecretStr
 from rich.console import Console
 
-from serve.cli.exits import EXPECTED, ExitCode, report
+from ladders.errors import FarmError
+from serve.cli.exits import ExitCode, report
 from serve.cli.progress import display
 from serve.cli.report_table import print_report, print_stages
 from serve.client import FarmClient
@@ -30,7 +31,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("demo: stopped", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    except EXPECTED as error:
+    except FarmError as error:
         return report(error, as_json=False)
     return ExitCode.DONE
 

@@ -21,16 +21,16 @@ ApiError                        code, retryable, public_message
 
 from typing import Any
 
+from ladders.errors import FarmError
 
-class ApiError(Exception):
+
+class ApiError(FarmError):
     """A request that is not served as asked; `errors` are parts of a problem document (pointer, detail, code)."""
 
     code = "api_error"
-    retryable = False
 
     def __init__(self, message: str, *, errors: list[dict[str, Any]] | None = None) -> None:
         super().__init__(message)
-        self.public_message = message
         self.errors = errors or []
 
 

@@ -143,8 +143,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return response(from_http(error), error.headers)
 
-    for cls in (api.ApiError, media.MediaError, cluster.InfraError, ladders.LadderError):
-        app.add_exception_handler(cls, typed)
+    app.add_exception_handler(ladders.FarmError, typed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
 

@@ -49,8 +49,9 @@ def _stopped(code: int, stops: Stops | None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     from typer.exceptions import TyperException
 
+    from ladders.errors import FarmError
     from serve.cli.commands import app
-    from serve.cli.exits import EXPECTED, ExitCode, report
+    from serve.cli.exits import ExitCode, report
 
     try:
         return int(app(args=list(arguments), prog_name="farm", standalone_mode=False) or ExitCode.DONE)
@@ -58,5 +59,5 @@ def _run(arguments: Sequence[str]) -> int:
         if error.format_message():  # a bare `farm` has printed its help
             print(f"error: usage: {error.format_message()} (see `farm --help`)", file=sys.stderr)
         return ExitCode.USAGE
-    except EXPECTED as error:
+    except FarmError as error:
         return report(error, as_json="--json" in arguments)

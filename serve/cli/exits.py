@@ -12,7 +12,6 @@ from enum import IntEnum
 
 from cluster.errors import (
     ForbiddenUri,
-    InfraError,
     InvalidKey,
     ObjectExists,
     SettingsInvalid,
@@ -20,7 +19,7 @@ from cluster.errors import (
     StoreOutdated,
 )
 from ladders.errors import LadderError
-from pipelines.errors import MediaError, RejectedMedia
+from pipelines.errors import RejectedMedia
 from serve.errors import ApiError, FarmRefused, FarmUnreachable, InternalError
 from serve.settings import debugging
 
@@ -48,7 +47,6 @@ _USAGE: tuple[type[Exception], ...] = (
     SourceMissing,
     StoreOutdated,
 )
-EXPECTED: tuple[type[Exception], ...] = (MediaError, InfraError, LadderError, ApiError)
 
 
 def exit_code(error: BaseException) -> ExitCode:

@@ -11,7 +11,6 @@ import typer
 from cluster.errors import ForbiddenUri
 from cluster.settings import load
 from pipelines.errors import RejectedMedia
-from pipelines.errors import every_class as media_errors
 from serve.cli.exits import ExitCode
 from serve.cli.progress import display
 from serve.client import FarmClient
@@ -21,7 +20,7 @@ from serve.settings import ClientSettings
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 JobId = Annotated[str, typer.Argument(help="As `farm submit` printed it.", metavar="JOB")]
 
-REJECTIONS = {cls.code for cls in media_errors(RejectedMedia)}
+REJECTIONS = {cls.code for cls in RejectedMedia.every_class()}
 
 
 def register(app: typer.Typer) -> None:

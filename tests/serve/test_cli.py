@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from cluster.errors import SettingsInvalid, StoreUnavailable, WorkerLost
 from cluster.settings import CONFIG, load
 from ladders.errors import UnknownRecipe
-from pipelines.errors import EncodeFailed, ProofFailed, RejectedMedia, every_class
+from pipelines.errors import EncodeFailed, ProofFailed, RejectedMedia
 from serve.auth import new_key
 from serve.cli import farm_commands, run
 from serve.cli.exits import ExitCode, exit_code
@@ -121,7 +121,7 @@ def test_help_is_on_stdout_and_no_error(capsys: Out) -> None:
 
 
 def test_the_exit_code_tells_whose_fault_it_is() -> None:
-    assert {exit_code(cls("x")) for cls in every_class(RejectedMedia)} == {ExitCode.REJECTED}
+    assert {exit_code(cls("x")) for cls in RejectedMedia.every_class()} == {ExitCode.REJECTED}
     for error in (ProofFailed("x"), EncodeFailed("x"), StoreUnavailable("x"), WorkerLost("x")):
         assert exit_code(error) == ExitCode.INFRASTRUCTURE
     assert exit_code(UnknownRecipe("x")) == ExitCode.USAGE
