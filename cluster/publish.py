@@ -17,6 +17,8 @@ from cluster.work import Work, digest
 from pipelines.errors import ProofFailed
 
 MANIFEST = "manifest.json"
+STARTED = "publishing.json"
+"""At a place that was asked for: what is about to be written there; gone once the manifest stands."""
 UPLOADS_AT_ONCE = 8  # segments are small: latency, not bandwidth, is what an upload costs
 
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -87,6 +89,8 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) 
     base = f"{prefix}/" if prefix else ""
     published = Published(base + MANIFEST, revision)
     there = _is_there(published, storage)
+    if work.publish_prefix is not None and not there:
+        storage.put_bytes(base + STARTED, _started(artifacts))
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
         for done in [pool.submit(_upload, artifact, folder, base, storage) for artifact in artifacts]:
             done.result()
@@ -99,7 +103,27 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) 
             )
         except ObjectExists:
             _is_there(published, storage)
+    if work.publish_prefix is not None:
+        storage.delete(base + STARTED)
     return published
+
+
+def clear_unfinished(storage: Storage) -> None:
+    """Remove what a publication to the root of `storage` left that was killed before its manifest stood."""
+    if storage.stat(STARTED) is None:
+        return
+    try:
+        paths = [str(path) for path in json.loads(storage.get_bytes(STARTED))["unfinished_artifacts"]]
+    except (ValueError, KeyError, TypeError):  # somebody else's file of that name
+        return
+    if storage.stat(MANIFEST) is None:
+        for path in paths:
+            storage.delete(path)
+    storage.delete(STARTED)
+
+
+def _started(artifacts: list[Artifact]) -> bytes:
+    return json.dumps({"unfinished_artifacts": [artifact.path for artifact in artifacts]}).encode()
 
 
 def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage) -> None:

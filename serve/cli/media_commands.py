@@ -13,6 +13,7 @@ from rich.console import Console
 
 from cluster.errors import ChecksumMismatch, InvalidKey, ObjectExists, ObjectMissing
 from cluster.farm_settings import FarmSettings
+from cluster.publish import MANIFEST, clear_unfinished
 from cluster.storage import Storage, open_storage
 from cluster.storage.base import sha256_of
 from cluster.storage.urls import parse_place
@@ -27,7 +28,6 @@ from serve.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 HASHES_AT_ONCE = 4
-MANIFEST = "manifest.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -97,6 +97,7 @@ def transcode(
     settings = FarmSettings.load()
     output_uri = _output_uri(out)
     storage = open_storage(output_uri, settings.storage)
+    clear_unfinished(storage)
     _refuse_other_media(storage, chosen, output_uri, out)
     with display(as_json) as shown:
         made = run_local(

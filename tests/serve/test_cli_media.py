@@ -7,10 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from cluster.errors import StorageRefused
+from cluster.storage.base import StoredObject
+from cluster.storage.local import LocalStorage
 from serve.cli import run
 from serve.cli.exits import ExitCode
 from tests.support.media import clip
@@ -83,6 +87,40 @@ def test_transcode_does_not_mix_its_outputs_with_those_of_another_recipe(
     (out / "manifest.json").write_text(json.dumps({"recipe": {"digest": "another"}}))
     assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.USAGE
     assert only_line(capsys.readouterr().err).startswith("error: object_exists: ")
+
+
+def test_transcode_takes_up_a_place_where_it_was_killed_before_the_manifest_stood(
+    small: Path, quick: Path, tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    put_bytes = LocalStorage.put_bytes
+
+    def dies(self: LocalStorage, key: str, data: bytes, **options: Any) -> StoredObject:
+        if key == "manifest.json":
+            raise StorageRefused("killed here")
+        return put_bytes(self, key, data, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "put_bytes", dies)
+        assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.INFRASTRUCTURE
+    stale = out / "hls" / "master.m3u8"
+    stale.write_text("of the run that was killed")
+
+    assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.DONE
+    assert farm("verify", out) == ExitCode.DONE
+    listed = {artifact["path"] for artifact in json.loads((out / "manifest.json").read_text())["artifacts"]}
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == listed | {"manifest.json"}
+
+
+def test_transcode_removes_nothing_by_a_list_that_it_did_not_write(
+    small: Path, quick: Path, tmp_path: Path, capsys: Out
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "publishing.json").write_text('["holiday.mp4"]')
+    (out / "holiday.mp4").touch()
+    assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.USAGE
+    assert (out / "holiday.mp4").exists()
 
 
 @pytest.mark.parametrize("taken", ["holiday.mp4", "manifest.json/", "video/"])
