@@ -38,7 +38,6 @@ class EmbeddedFarm:
         self.source_prefixes = self._farm.storage.source_prefixes
 
     def __enter__(self) -> Self:
-        self._interrupts.listen()
         _must_be_free(self.settings.host, self.settings.port)
         store = open_store(self._farm.database)
         store.upgrade()
@@ -48,6 +47,7 @@ class EmbeddedFarm:
         from cluster.runtime import start_embedded
         from serve.app import start_api
 
+        self._interrupts.listen()
         try:
             start_embedded(self._farm)
             self._interrupts.check()
@@ -97,6 +97,7 @@ class EmbeddedFarm:
         # Serve ends with the Ray that it runs on; asked to shut down first, it only takes longer.
         if ray.is_initialized():
             stop_embedded()
+        self._interrupts.give_back()
 
 
 def _must_be_free(host: str, port: int) -> None:

@@ -1,8 +1,12 @@
 """Being asked to end: Ctrl-C, SIGTERM and a closed terminal all clean up, and the exit code says which it was."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], Any] | int | None
 SIGNAL_EXIT = 128  # what a shell adds to the number of the signal that ended a command
 
 
@@ -40,11 +44,14 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._number: int | None = None
+        self._before: dict[int, Handler] = {}
 
     def listen(self) -> None:
         """From now on each raises Stopped, once: a second Ctrl-C must not cut short what the first one began."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # a script that starts us with & ignores Ctrl-C for us
+        if not self._before:
+            self._before = {number: signal.getsignal(number) for number in ASKING}
+        for number, before in self._before.items():
+            if before is not signal.SIG_IGN:  # a script that starts us with & ignores Ctrl-C for us
                 signal.signal(number, self._asked)
 
     def check(self) -> None:
@@ -55,8 +62,15 @@ class Interrupts:
 
     def ignore(self) -> None:
         """Cleaning up has begun, and is bounded: let it finish."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ASKING:
             signal.signal(number, signal.SIG_IGN)
+
+    def give_back(self) -> None:
+        """Nothing is left to clean up: whoever had the signals before has them again."""
+        for number, before in self._before.items():
+            if before is not None:  # a handler that was not installed from Python cannot be put back by it
+                signal.signal(number, before)
+        self._before = {}
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self._number is None:

@@ -17,6 +17,7 @@ from cluster.runtime import DISPATCHER, NAMESPACE
 from serve.client import FarmClient
 from serve.embedded import EmbeddedFarm, free_port
 from serve.errors import FarmRefused
+from serve.interrupts import ASKING
 from serve.settings import ClientSettings
 from tests.support.media import Sound, clip
 
@@ -28,6 +29,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmClient]:
     """One farm for all tests here: it takes ten seconds to start."""
     folder = tmp_path_factory.mktemp("farm")
     kept = dict(os.environ)
+    handlers = [signal.getsignal(number) for number in ASKING]
     try:
         with (
             EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started,
@@ -37,6 +39,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmClient]:
     finally:
         os.environ.clear()
         os.environ.update(kept)
+    assert [signal.getsignal(number) for number in ASKING] == handlers, "an ended farm gives signals back"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from serve.client import FarmClient
 from serve.embedded import free_port
 from serve.errors import FarmRefused, FarmUnreachable
-from serve.interrupts import Interrupts, Stopped
+from serve.interrupts import ASKING, Interrupts, Stopped
 from serve.settings import ClientSettings
 from tests.support.media import Sound, clip
 
@@ -79,10 +79,9 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @pytest.fixture
 def own_handlers() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
+    before = [signal.getsignal(number) for number in ASKING]
     yield
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in zip(ASKING, before, strict=True):
         signal.signal(number, handler)
 
 
@@ -96,6 +95,24 @@ def test_a_second_ctrl_c_does_not_cut_short_what_the_first_one_began() -> None:
     assert caught.value.number == signal.SIGTERM
     with pytest.raises(Stopped):  # also one that somebody swallowed
         interrupts.check()
+
+
+@pytest.mark.usefixtures("own_handlers")
+def test_signals_go_back_to_whoever_had_them() -> None:
+    def handler(*_: object) -> None: ...
+
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = [signal.getsignal(number) for number in ASKING]
+    interrupts = Interrupts()
+    interrupts.listen()
+    interrupts.check()
+    assert signal.getsignal(signal.SIGTERM) is not handler
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    interrupts.ignore()
+    signal.raise_signal(signal.SIGINT)  # would end the test
+    interrupts.give_back()
+    assert [signal.getsignal(number) for number in ASKING] == before
 
 
 @pytest.fixture
