@@ -147,7 +147,7 @@ class RenditionEncoder:
             frame.pts, frame.time_base = pts, self._time_base
             self._container.mux(self._stream.encode(frame))
             self.frames += 1
-        self._on_frames(self.plan.name, len(times))
+            self._on_frames(self.plan.name, 1)
 
 
 def _failed(plan: RenditionPlan, error: av.error.FFmpegError) -> EncodeFailed:

@@ -24,6 +24,7 @@ STANDARD_RATES = tuple(
         (50, 1), (60_000, 1001), (60, 1), (100, 1), (120_000, 1001), (120, 1), (240, 1),
     )
 )  # fmt: skip
+HOLD_S = 0.25  # sound that ends so much after the picture is kept, below a held picture; less is a recorder's rounding
 NEAR = 0.02  # a measured rate this close to a standard one may be that one
 
 
@@ -114,6 +115,17 @@ def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[Frame
     _check_count(count)
     names = _names(index)
     return [FrameRow(names[shown], number) for number, shown in enumerate(_shown(places, max(1, count)))]
+
+
+def held_rows(rows: Sequence[FrameRow], ticks_per_frame: Fraction, sound_ticks: float) -> list[FrameRow]:
+    """`rows`, and their last frame again until the sound ends, `sound_ticks` after the first frame; whole frames only.
+
+    A song below a single picture is a song: cutting it to the picture's length would lose it.
+    """
+    first, last = len(rows), rows[-1]
+    more = int((sound_ticks - last.pts) / ticks_per_frame) - 1
+    _check_count(first + more)
+    return [*rows, *(FrameRow(last.source, last.pts + round(n * ticks_per_frame)) for n in range(1, more + 1))]
 
 
 def _shown(places: Sequence[float], count: int) -> Iterable[int]:

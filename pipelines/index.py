@@ -29,6 +29,23 @@ LOST_SHARE, LOST_S = 0.02, 2.0  # a file whose tracks end this much before its s
 
 
 @dataclass(slots=True)
+class SoundPackets:
+    """The packets of one sound stream."""
+
+    start_s: float
+    end_s: float
+    heard_s: float = 0.0
+
+    @property
+    def true_end_s(self) -> float:
+        """One damaged time must not make hours of it: it ends no later than its packets could fill.
+
+        Matroska rounds 21.3 ms to 21, so what they fill is taken 5 % longer than they say.
+        """
+        return min(self.end_s, self.start_s + 1.05 * self.heard_s)
+
+
+@dataclass(slots=True)
 class Packets:
     """What demuxing told: one entry per packet that should give a frame, in file order."""
 
@@ -39,6 +56,12 @@ class Packets:
     keys: list[int] = field(default_factory=list)
     count: int = 0  # of all packets, also those that give no frame (an AVI repeats a picture by an empty one)
     end_s: float = 0.0  # where the last packet of any demuxed stream ends
+    sounds: dict[int, "SoundPackets"] = field(default_factory=dict)  # by stream
+
+    @property
+    def sound_end_s(self) -> float:
+        """Where the last sound ends; 0 without any."""
+        return max((sound.true_end_s for sound in self.sounds.values()), default=0.0)
 
 
 def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], None] = lambda: None) -> FrameIndex:
@@ -51,7 +74,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[]
     head = _head(path, video)
     if not head:
         raise NoDecodableStream("the video stream does not give a single picture")
-    _check_span(times, video, limits)
+    _check_span(times, found, video, limits)
     why_decode = _doubt(found, times, head, video)
     if why_decode is None:
         first = head[0]
@@ -65,7 +88,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[]
         raise CorruptMedia("the video is too damaged to be decoded")
     if _rising(shown):
         return _index(video, tuple(value for value in shown if value is not None), found)
-    return _by_order(video, shown, why_decode)
+    return _by_order(video, shown, found, why_decode)
 
 
 def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], None]) -> Packets:
@@ -75,10 +98,12 @@ def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], Non
         _check_index_in_file(container, video)
         # Matroska states its duration: with every stream's end at hand, a cut file shows.
         every = container.format.name.startswith("matroska")
-        for packet in demux_source(container, None if every else stream):
+        for packet in demux_source(container, *(() if every else (stream, *container.streams.audio))):
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 found.end_s = max(found.end_s, end)
+                if packet.stream.type == "audio":
+                    _note_sound(found, packet, end)
             alive()
             if packet.stream_index == video.stream_index and (packet.size or packet.dts is not None):
                 _note(found, packet, video)
@@ -99,6 +124,13 @@ def _note(found: Packets, packet: "Packet[Any]", video: VideoFacts) -> None:
     if not packet.is_discard and not _hidden(packet, video.codec):
         found.pts.append(packet.pts)
         found.durations.append(packet.duration or 0)
+
+
+def _note_sound(found: Packets, packet: "Packet[Any]", end_s: float) -> None:
+    length_s = float((packet.duration or 0) * packet.time_base)
+    sound = found.sounds.setdefault(packet.stream_index, SoundPackets(end_s - length_s, end_s))
+    sound.end_s = max(sound.end_s, end_s)
+    sound.heard_s += length_s
 
 
 def _hidden(packet: "Packet[Any]", codec: str) -> bool:
@@ -152,11 +184,13 @@ def _check_complete(container: "InputContainer", video: VideoFacts, found: Packe
         )
 
 
-def _check_span(times: Sequence[int], video: VideoFacts, limits: Limits) -> None:
+def _check_span(times: Sequence[int], found: Packets, video: VideoFacts, limits: Limits) -> None:
     """Two frames a day apart are a day of output, whatever the header says."""
     if times:
         span_s = float((times[-1] - times[0]) * video.time_base)
         limits.check("max_duration_s", span_s, f"the video's frames span {span_s:,.0f} s")
+        sound_s = found.sound_end_s - float(times[0] * video.time_base)
+        limits.check("max_duration_s", sound_s, f"the sound lasts {sound_s:,.0f} s")
 
 
 def _head(path: str, video: VideoFacts) -> list[int | None]:
@@ -206,6 +240,7 @@ def _index(video: VideoFacts, pts: tuple[int, ...], found: Packets) -> FrameInde
         chunkable=why_not is None,
         why_not_chunkable=why_not,
         last_duration=_last_duration(video, pts, found),
+        sound_end_s=found.sound_end_s,
     )
 
 
@@ -220,7 +255,7 @@ def _last_duration(video: VideoFacts, pts: Sequence[int], found: Packets) -> int
     return max(1, claim if claim >= 0.75 * usual else usual)
 
 
-def _by_order(video: VideoFacts, shown: Sequence[int | None], why: str) -> FrameIndex:
+def _by_order(video: VideoFacts, shown: Sequence[int | None], found: Packets, why: str) -> FrameIndex:
     """An index that counts frames: with their own distances in time where they have such, else at the frame rate."""
     time_base = video.time_base
     pts, last = _bridged([value for value in shown if value is not None]) if None not in shown else ((), 0)
@@ -239,6 +274,7 @@ def _by_order(video: VideoFacts, shown: Sequence[int | None], why: str) -> Frame
         chunkable=False,
         why_not_chunkable=why,
         last_duration=last,
+        sound_end_s=found.sound_end_s,
     )
 
 

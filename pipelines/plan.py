@@ -25,6 +25,7 @@ class FrameIndex:
     chunkable: bool
     why_not_chunkable: str | None
     last_duration: int  # ticks that the last frame is shown for; >= 1
+    sound_end_s: float = 0.0  # source time at which the last packet of any sound beside the video ends; 0 without sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class VideoPlan:
     renditions: tuple[RenditionPlan, ...]
     chunks: tuple[ChunkPlan, ...]
     why_not_chunkable: str | None
+    held_frames: int = 0  # of frame_count, at the end: the last picture again, below sound that goes on
 
 
 @dataclass(frozen=True, slots=True)

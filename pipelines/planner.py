@@ -1,6 +1,7 @@
 """The plan of a job, from facts alone: nothing is opened and nothing is decoded here."""
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ladders.model import AudioPart, Recipe, SelectedRung, SourceShape, VideoPart
@@ -10,7 +11,7 @@ from pipelines.cut import cut
 from pipelines.encoders import gop_frames, rendition_plan
 from pipelines.errors import NoDecodableStream
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
-from pipelines.frames import constant_rows, source_rate, source_rows
+from pipelines.frames import HOLD_S, constant_rows, held_rows, source_rate, source_rows
 from pipelines.plan import (
     AudioTrackPlan,
     ColorTags,
@@ -58,11 +59,18 @@ def make_plan(
     return plan, rows
 
 
-def _video(
-    source: VideoFacts, index: FrameIndex, recipe: Recipe, target_chunks: int
-) -> tuple[VideoPlan, list[FrameRow]]:
-    wanted = recipe.video
-    assert wanted is not None
+@dataclass(frozen=True, slots=True)
+class _FrameMap:
+    """When which source frame is shown."""
+
+    fps: Fraction
+    time_base: Fraction
+    rows: list[FrameRow]
+    duration_s: float
+    held_frames: int
+
+
+def _frame_map(source: VideoFacts, index: FrameIndex, wanted: VideoPart, *, with_sound: bool) -> _FrameMap:
     rate = source_rate(index, source.frame_rate)
     fps = output_frame_rate(rate.fps, wanted.max_frame_rate)
     while fps < 1:  # a slide show: each picture is shown a few times over, so that GOPs are as short as elsewhere
@@ -73,13 +81,28 @@ def _video(
     else:
         fps, rows, time_base = rate.fps, source_rows(index), index.time_base
         duration_s = float((rows[-1].pts + index.last_duration) * time_base)
-    gop = gop_frames(fps, wanted.gop_seconds)
-    renditions = _renditions(source, recipe, fps, gop)
+    own_frames = len(rows)
+    sound_s = index.sound_end_s - float(index.pts[0] * index.time_base) if with_sound else 0.0
+    if sound_s > duration_s + HOLD_S:
+        step = 1 / (fps * time_base)
+        rows = held_rows(rows, step, sound_s / float(time_base))
+        duration_s = float((rows[-1].pts + step) * time_base)
+    return _FrameMap(fps, time_base, rows, duration_s, len(rows) - own_frames)
+
+
+def _video(
+    source: VideoFacts, index: FrameIndex, recipe: Recipe, target_chunks: int
+) -> tuple[VideoPlan, list[FrameRow]]:
+    wanted = recipe.video
+    assert wanted is not None
+    frames = _frame_map(source, index, wanted, with_sound=recipe.audio is not None)
+    gop = gop_frames(frames.fps, wanted.gop_seconds)
+    renditions = _renditions(source, recipe, frames.fps, gop)
     stage = _stage(source, wanted, renditions)
     chunks = cut(
         index,
-        rows,
-        fps=len(rows) / duration_s,
+        frames.rows,
+        fps=len(frames.rows) / frames.duration_s,
         gop_frames=gop,
         target_chunks=target_chunks,
         tone_map=stage.tone_map,
@@ -89,16 +112,17 @@ def _video(
         source=source,
         stage=stage,
         matching=index.matching,
-        frame_rate=fps,
-        time_base=time_base,
-        frame_count=len(rows),
-        duration_s=duration_s,
+        frame_rate=frames.fps,
+        time_base=frames.time_base,
+        frame_count=len(frames.rows),
+        duration_s=frames.duration_s,
         gop_frames=gop,
         renditions=renditions,
         chunks=chunks,
         why_not_chunkable=index.why_not_chunkable,
+        held_frames=frames.held_frames,
     )
-    return plan, rows
+    return plan, frames.rows
 
 
 def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop: int) -> tuple[RenditionPlan, ...]:

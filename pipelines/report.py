@@ -70,6 +70,7 @@ def _path(video: VideoPlan | None, chunks: list[ChunkFacts]) -> dict[str, Any] |
         "chunks": len(video.chunks),
         "why_one_chunk": video.why_not_chunkable,
         "frames": video.frame_count,
+        "held_frames": video.held_frames,
         "frame_rate": to_wire(video.frame_rate),
         "concealed_frames": sum(chunk.concealed_frames for chunk in chunks if chunk.rendition == first),
         "decode_cpu_s": round(sum(chunk.decode_cpu_s for chunk in chunks if chunk.rendition == first), 3),

@@ -9,12 +9,12 @@ import pytest
 
 from pipelines.errors import CorruptMedia, LimitExceeded, MediaError, TruncatedMedia
 from pipelines.facts import VideoFacts
-from pipelines.index import build_index
+from pipelines.index import SoundPackets, build_index
 from pipelines.inspect import InspectRequest, inspect
 from pipelines.limits import Limits
 from pipelines.plan import FrameIndex
 from tests.support.chunks import silent, timed_pictures
-from tests.support.media import clip, folder, joined_ts, remuxed
+from tests.support.media import Sound, clip, folder, joined_ts, remuxed
 
 
 def facts(path: Path) -> VideoFacts:
@@ -131,3 +131,21 @@ def test_the_caller_hears_that_the_work_goes_on() -> None:
     path, calls = clip(frames=30), []
     build_index(str(path), facts(path), Limits(), lambda: calls.append(1))
     assert len(calls) >= 30
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_the_end_of_the_sound_is_known_wherever_it_lies(suffix: str) -> None:
+    path = clip(suffix=suffix, frames=3, audio=(Sound(seconds=2.0), Sound(seconds=4.0)))
+    found = build_index(str(path), facts(path), Limits())
+    assert found.sound_end_s - float(found.pts[0] * found.time_base) == pytest.approx(4.0, abs=0.06)
+
+
+def test_one_damaged_time_does_not_make_hours_of_sound() -> None:
+    assert SoundPackets(start_s=0.0, end_s=40_000.0, heard_s=3.0).true_end_s < 4
+    assert SoundPackets(start_s=1.0, end_s=4.0, heard_s=3.1).true_end_s == 4.0
+
+
+def test_sound_that_is_too_long_is_refused_as_a_video_is() -> None:
+    path = clip(frames=3, audio=(Sound(seconds=4.0),))
+    with pytest.raises(LimitExceeded, match="the sound lasts 4 s"):
+        build_index(str(path), facts(path), Limits(max_duration_s=3))

@@ -182,6 +182,22 @@ def test_a_single_frame_is_a_plan_of_one_frame() -> None:
     assert video.duration_s == pytest.approx(1 / 30)
 
 
+@pytest.mark.parametrize("timing", ["constant", "source"])
+def test_sound_that_outlasts_its_picture_is_kept_below_the_last_frame(timing: str) -> None:
+    pts = (90_000, 93_000, 96_000)
+    longer = index(pts=pts, keys=(90_000,), sound_end_s=1 + 60.01)
+    _, video, rows = planned(frames=longer, wanted=recipe(timing=timing))
+    assert len(rows) == 1800
+    assert [row.source for row in rows] == [*pts, *[96_000] * 1797]
+    assert video.duration_s == pytest.approx(60)
+    assert all(a.pts < b.pts for a, b in pairwise(rows))
+    assert video.chunks[-1].end_frame == 1800
+
+    silent = recipe().model_copy(update={"audio": None})
+    assert len(planned(frames=longer, wanted=silent)[2]) == 3
+    assert len(planned(frames=replace(longer, sound_end_s=1 + 0.1 + 0.2))[2]) == 3, "a recorder's rounding is not sound"
+
+
 def test_a_slide_show_of_one_picture_in_five_seconds_gets_a_rate_that_has_whole_gops() -> None:
     pts = tuple(90_000 * 5 * n for n in range(12))
     source = replace(VIDEO, frame_rate=Fraction(1, 5))

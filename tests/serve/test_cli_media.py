@@ -17,7 +17,7 @@ from cluster.storage.base import StoredObject
 from cluster.storage.local import LocalStorage
 from serve.cli import run
 from serve.cli.exits import ExitCode
-from tests.support.media import clip
+from tests.support.media import Sound, clip
 from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,16 @@ def test_transcode_does_not_mix_its_outputs_with_those_of_another_recipe(
     (out / "manifest.json").write_text(json.dumps({"recipe": {"digest": "another"}}))
     assert farm("transcode", small, "--out", out, "--recipe", quick) == ExitCode.USAGE
     assert only_line(capsys.readouterr().err).startswith("error: object_exists: ")
+
+
+def test_a_song_below_a_single_picture_is_kept_whole(quick: Path, tmp_path: Path, capsys: Out) -> None:
+    song = clip(width=160, height=90, frames=1, audio=(Sound(seconds=9.0),))
+    assert farm("transcode", song, "--out", tmp_path / "out", "--recipe", quick, "--json") == ExitCode.DONE
+    report = json.loads(capsys.readouterr().out)["report"]
+    assert report["audio"][0]["proof"]["samples"] == 9 * 48_000
+    assert report["path"]["held_frames"] == 269
+    assert {made["proof"]["frames"] for made in report["renditions"]} == {270}
+    assert all(made["proof"]["ok"] for made in report["renditions"])
 
 
 def test_transcode_takes_up_a_place_where_it_was_killed_before_the_manifest_stood(
