@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from cluster.errors import InfraError
-from cluster.jobs import JobStore
+from cluster.jobs import Delivery, JobStore
 from serve.settings import ServeSettings
-from serve.webhooks import deliver_due, http_client
+from serve.webhooks import LEASE_S, deliver, http_client
 
 CALLBACK_POLL_S = 1.0
+CALLBACKS_AT_ONCE = 64
 STORE_AWAY_S = 5.0
 SUPERVISE_S = 10.0
 
@@ -41,16 +42,31 @@ class Nudger:
 
 
 async def send_callbacks(store: JobStore, settings: ServeSettings) -> None:
-    """Send what is owed, until cancelled."""
-    async with http_client() as client:
-        while True:
+    """Send what is owed, until cancelled. Each goes by itself: a receiver that hangs holds up no other."""
+    async with http_client() as client, asyncio.TaskGroup() as sending:
+        room = asyncio.Semaphore(CALLBACKS_AT_ONCE)
+
+        async def send(delivery: Delivery) -> None:
             try:
-                sent = await deliver_due(store, settings, client, datetime.now(UTC))
+                await deliver(delivery, store, settings, client, datetime.now(UTC))
             except InfraError as error:
+                log.warning("callback %s waits: %s: %s", delivery.id, error.code, error.public_message)
+            finally:
+                room.release()
+
+        while True:
+            await room.acquire()
+            try:
+                due = await asyncio.to_thread(store.due_deliveries, 1, LEASE_S)
+            except InfraError as error:
+                room.release()
                 log.warning("callbacks wait: %s: %s", error.code, error.public_message)
                 await asyncio.sleep(STORE_AWAY_S)
                 continue
-            if not sent:
+            for delivery in due:
+                sending.create_task(send(delivery))
+            if not due:
+                room.release()
                 await asyncio.sleep(CALLBACK_POLL_S)
 
 

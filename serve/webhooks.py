@@ -1,7 +1,7 @@
 """Callbacks: what a job's sender is told when the job has ended, as Standard Webhooks says.
 
 At least once and in no promised order: a receiver drops what it has seen by `webhook-id`. A delivery is a row of the
-outbox, written with the job's own ending, so it outlives every process; whoever calls `deliver_due` sends what is due.
+outbox, written with the job's own ending, so it outlives every process (see serve.background for who sends them).
 The farm lies inside a private network, so it calls listed hosts only, and connects to the very address it checked: a
 name that resolves anew (DNS rebinding) or a redirect leads nowhere.
 """
@@ -184,18 +184,10 @@ def next_wait_s(tries: int, outcome: Outcome) -> float | None:
     return max(wait_s, outcome.retry_after_s)
 
 
-async def deliver_due(
-    store: JobStore, settings: ServeSettings, client: httpx.AsyncClient, now: datetime, limit: int = 20
-) -> int:
-    """Send up to `limit` callbacks that are due, all at once; how many there were. Raises StoreError."""
-    due = await asyncio.to_thread(store.due_deliveries, limit, LEASE_S)
-    await asyncio.gather(*(_deliver(one, store, settings, client, now) for one in due))
-    return len(due)
-
-
-async def _deliver(
+async def deliver(
     delivery: Delivery, store: JobStore, settings: ServeSettings, client: httpx.AsyncClient, now: datetime
 ) -> None:
+    """Try one callback and write down how that went. Raises StoreError; it is then tried again after its lease."""
     event = Event(delivery.id, delivery.event, delivery.created_at, delivery.body)
     outcome = await send(delivery.url, event, settings, client, now)
     if outcome.delivered:

@@ -13,7 +13,7 @@ from serve.api import create_api
 from serve.background import Nudger, forever, send_callbacks, supervise
 from tests.serve.conftest import MakeFarm
 from tests.support.asgi_server import served
-from tests.support.receiver import receiving
+from tests.support.receiver import Receiver, receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 
@@ -94,6 +94,37 @@ def test_callbacks_wait_while_the_job_store_is_away(make_farm: MakeFarm, monkeyp
 
     monkeypatch.setattr(farm.store, "due_deliveries", due)
     assert ran(partial(send_callbacks, farm.store, farm.deps.settings), lambda: len(asked) >= 5)
+
+
+def test_a_receiver_that_hangs_holds_up_no_other(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "CALLBACK_POLL_S", 0.02)
+    answering = threading.Event()
+
+    def late(_: int) -> tuple[int, dict[str, str]]:
+        answering.wait(20)
+        return 204, {}
+
+    with receiving() as slow, receiving() as quick:
+        slow.answer = late
+        farm = make_farm(callback_hosts=f"{slow.host},{quick.host}", webhook_secrets=SECRET)
+
+        def owe(media_id: str, receiver: Receiver) -> None:
+            job = farm.start(farm.accept(media_id, callback_url=receiver.url).id)
+            farm.store.finish(job.id, job.fence, status="ready")
+
+        def one_more_while_the_slow_one_is_asked() -> bool:
+            if slow.requests and len(quick.requests) == 1 and not later:
+                owe("later", quick)
+                later.append("later")
+            return len(quick.requests) == 2
+
+        owe("first", slow)
+        owe("second", quick)
+        later: list[str] = []
+        try:
+            assert ran(partial(send_callbacks, farm.store, farm.deps.settings), one_more_while_the_slow_one_is_asked)
+        finally:
+            answering.set()
 
 
 def test_a_serving_api_sends_the_callbacks_that_are_owed(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from cluster.jobs import database
-from serve.webhooks import WAITS_S, deliver_due, http_client
+from serve import webhooks
+from serve.webhooks import LEASE_S, WAITS_S, http_client
 from tests.serve.conftest import ApiFarm, MakeFarm
 from tests.support.receiver import Receiver, receiving
 
@@ -58,8 +59,11 @@ def end_job(farm: ApiFarm, receiver: Receiver, status: str = "ready", media_id: 
 
 def deliver(farm: ApiFarm) -> int:
     async def once() -> int:
+        due = farm.store.due_deliveries(20, LEASE_S)
         async with http_client() as client:
-            return await deliver_due(farm.store, farm.deps.settings, client, datetime.now(UTC))
+            for one in due:
+                await webhooks.deliver(one, farm.store, farm.deps.settings, client, datetime.now(UTC))
+        return len(due)
 
     return asyncio.run(once())
 
