@@ -1,6 +1,6 @@
 """`make bench`: measure, print, and store the figures as JSON under benchmarks/results/.
 
-python -m benchmarks [ladder] [quality] [memory] [farm] [intake] [--seconds 60] [--rounds 3]
+python -m benchmarks [ladder] [memory] [farm] [intake] [--clip FILE] [--seconds 60] [--rounds 3]
 """
 
 import argparse
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clips import CLIPS, looped
+from benchmarks.clips import clips_by_height, looped, natural_clip, size_of
 from pipelines.version import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,18 +27,21 @@ def main() -> int:
     parser.add_argument("which", nargs="*", help=f"of {', '.join(ALL)}; all when left out")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the clip of `ladder` and `farm`")
     parser.add_argument("--rounds", type=int, default=3, help="of `ladder`; the median counts")
+    parser.add_argument("--clip", type=Path, default=natural_clip(), help="what to measure on, looped: %(default)s")
     asked = parser.parse_args()
     unknown = set(asked.which) - set(ALL)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    if not CLIPS[1080].exists():
-        print(f"the natural 1080p clip is not at {CLIPS[1080]}: set no figures from other material", file=sys.stderr)
-        return 1
-    found: dict[str, Any] = {"machine": _machine(), "versions": versions()}
+    if not asked.clip.is_file():
+        parser.error(f"{asked.clip} is not a file")
+    width, height = size_of(asked.clip)
+    material = {"clip": asked.clip.name, "width": width, "height": height}
+    found: dict[str, Any] = {"machine": _machine(), "material": material, "versions": versions()}
+    print(f"material: {asked.clip.name}, {width}×{height}", file=sys.stderr)
     does: dict[str, Callable[[], Any]] = {
-        "ladder": lambda: _ladder(asked.seconds, asked.rounds),
-        "memory": _memory,
-        "farm": lambda: _farm(asked.seconds),
+        "ladder": lambda: _ladder(asked.clip, asked.seconds, asked.rounds),
+        "memory": lambda: _memory(asked.clip),
+        "farm": lambda: _farm(asked.clip, asked.seconds),
         "intake": _intake,
     }
     for name in asked.which or ALL:
@@ -58,14 +61,16 @@ def _machine() -> dict[str, Any]:
     return {"cores": os.cpu_count(), "cpu": cpu, "load": os.getloadavg()[0], "python": platform.python_version()}
 
 
-def _ladder(seconds: float, rounds: int) -> dict[str, Any]:
+def _ladder(source: Path, seconds: float, rounds: int) -> dict[str, Any]:
     from benchmarks import ladder, quality
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        clip = looped(CLIPS[1080], seconds, folder / "source.mp4")
+        clip = looped(source, seconds, folder / "source.mp4")
         figures = ladder.compare(clip, rounds, folder)
-        figures["quality"] = quality.compare(clip, (1920, 1080), folder / "ours", folder / "ffmpeg", figures["rungs"])
+        figures["quality"] = quality.compare(
+            clip, size_of(source), folder / "ours", folder / "ffmpeg", figures["rungs"]
+        )
         figures["x264"] = {
             "ours": quality.encoder_version(folder / "ours" / "mp4" / "720p.mp4"),
             "theirs": quality.encoder_version(folder / "ffmpeg" / "720p.mp4"),
@@ -73,16 +78,16 @@ def _ladder(seconds: float, rounds: int) -> dict[str, Any]:
     return figures
 
 
-def _memory() -> dict[str, Any]:
+def _memory(source: Path) -> dict[str, Any]:
     from benchmarks import memory
 
-    return memory.peaks()
+    return memory.peaks(clips_by_height(source))
 
 
-def _farm(seconds: float) -> dict[str, Any]:
+def _farm(source: Path, seconds: float) -> dict[str, Any]:
     from benchmarks import farm
 
-    return farm.overhead(CLIPS[1080], seconds, os.cpu_count() or 1)
+    return farm.overhead(source, seconds, os.cpu_count() or 1)
 
 
 def _intake() -> dict[str, Any]:

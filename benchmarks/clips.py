@@ -6,13 +6,31 @@ from pathlib import Path
 import av
 
 ROOT = Path(__file__).resolve().parents[1]
-# Natural 1080p from a camera lies in the media collection beside the checkout; without it the project's own 720p clip
-# is used, and the report says so.
+OWN = ROOT / "tests" / "media" / "butterfly_bee_720p.mp4"
+# Natural 1080p and 2160p from a camera, in a media collection that may lie beside the checkout.
 COLLECTION = ROOT.parent / "shared" / "media" / "video"
 CLIPS = {
     1080: COLLECTION / "derived_1080p30_h264_aac_changi_crop.mp4",
     2160: COLLECTION / "editly_changi_portrait4k_hevc.mp4",
 }
+
+
+def natural_clip() -> Path:
+    """What is measured when nobody says: 1080p where the collection is there, else the project's own 720p clip."""
+    return CLIPS[1080] if CLIPS[1080].exists() else OWN
+
+
+def clips_by_height(asked: Path) -> dict[str, Path]:
+    """What memory is measured on: `asked`, and the 2160p clip where it is there; by the short side of the picture."""
+    sources = [asked, *(path for path in (CLIPS[2160],) if path.exists() and path != asked)]
+    return {f"{min(size_of(path))}p": path for path in sources}
+
+
+def size_of(clip: Path) -> tuple[int, int]:
+    """(width, height) of its video as it is stored, in pixels."""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height
 
 
 def looped(source: Path, seconds: float, out: Path) -> Path:

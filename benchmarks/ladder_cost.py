@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clips import CLIPS, looped
+from benchmarks.clips import looped, natural_clip
 from benchmarks.ladder import ffmpeg_command
 from benchmarks.processes import Cost, cost_of
 from ladders.catalog import load_recipe
@@ -126,7 +126,7 @@ def run_ours(clip: Path, plan: Plan, rows: Sequence[FrameRow], slots: int, threa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--clip", type=Path, default=CLIPS[1080])
+    parser.add_argument("--clip", type=Path, default=natural_clip())
     parser.add_argument("--seconds", type=float, default=18)
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 1, help="chunks side by side")
     parser.add_argument("--chunks", type=int, default=0, help="0: as many as slots")
