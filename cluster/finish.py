@@ -75,7 +75,7 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         proofs = [to_wire(proof) for proof in joined.renditions] if joined else []
         report = build_report(plan, chunks, proofs, audio, to_wire(packaged.result.check), stages.costs)
         with stages.timed("publish"):
-            published = publish(tree, report, work, tools.output)
+            published = publish(tree, report, work, tools.output, watch.check)
     return {"manifest_key": published.manifest_key, "revision": published.revision, "report": report}
 
 

@@ -42,6 +42,11 @@ class Watch:
     on_progress: OnProgress = _unheard
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def check(self) -> None:
+        """Raise Cancelled once the step was asked to end."""
+        if self.cancelled.is_set():
+            raise Cancelled
+
     def silently(self) -> "Watch":
         """The same, without hearing of progress."""
         return Watch(cancelled=self.cancelled)
@@ -128,8 +133,7 @@ def _listen(
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            if watch.cancelled.is_set():
-                raise Cancelled
+            watch.check()
             if time.monotonic() > deadline:
                 raise MediaTimeout(f"the media took longer than its limit of {limits.wall_s:.0f} s and was given up")
             if time.monotonic() > heard + limits.stall_s:

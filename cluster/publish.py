@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.errors import ObjectExists
 from cluster.storage import Storage
+from cluster.storage.base import Check, unwatched
 from cluster.work import Work, digest
 from pipelines.errors import ProofFailed
 
@@ -75,8 +76,8 @@ def _artifact(path: Path, relative: str) -> Artifact:
     return Artifact(relative, sha256, path.stat().st_size, content_type, cache_control)
 
 
-def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) -> Published:
-    """Upload `folder`, then its manifest.
+def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage, check: Check = unwatched) -> Published:
+    """Upload `folder`, then its manifest; `check` is called before each file.
 
     Publishing the same content twice is one publication: the manifest that is there stands, and a file that was
     damaged or removed meanwhile is put back. ObjectExists when other content is at the very place that was asked for.
@@ -92,7 +93,7 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage) 
     if work.publish_prefix is not None and not there:
         storage.put_bytes(base + STARTED, _started(artifacts))
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-        for done in [pool.submit(_upload, artifact, folder, base, storage) for artifact in artifacts]:
+        for done in [pool.submit(_upload, artifact, folder, base, storage, check) for artifact in artifacts]:
             done.result()
     if not there:
         body = json.dumps(_manifest(artifacts, revision, report, work), indent=1, ensure_ascii=False).encode()
@@ -126,7 +127,8 @@ def _started(artifacts: list[Artifact]) -> bytes:
     return json.dumps({"unfinished_artifacts": [artifact.path for artifact in artifacts]}).encode()
 
 
-def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage) -> None:
+def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage, check: Check) -> None:
+    check()
     storage.put_file(
         base + artifact.path,
         folder / artifact.path,

@@ -55,7 +55,7 @@ def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     where = names(work)
     plan = load_plan(where, tools)
     if plan is None:
-        source = tools.source(work)
+        source = tools.source(work, watch)
         asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
         limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
         answer = twice(lambda: run_media("inspect", asked, Inspected, limits, watch))
@@ -97,7 +97,7 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
     rows = _rows(where, cut, tools)
     with workdir(tools.scratch_dir) as folder:
         asked = ChunkRequest(
-            source_path=str(tools.source(work)),
+            source_path=str(tools.source(work, watch)),
             video=video,
             chunk=cut,
             sources=tuple(row.source for row in rows),
@@ -166,7 +166,7 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     plan = required_plan(where, tools)
     with workdir(tools.scratch_dir) as folder:
         asked = AudioRequest(
-            source_path=str(tools.source(work)),
+            source_path=str(tools.source(work, watch)),
             tracks=plan.audio,
             start_s=plan.start_s,
             duration_s=plan.duration_s,

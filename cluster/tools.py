@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.farm_settings import FarmSettings, WorkSettings
+from cluster.media_process import Watch
 from cluster.storage import Storage, open_storage
 from cluster.storage.sources import Sources
 from cluster.work import Work, scratch_prefix
@@ -56,9 +57,9 @@ class Tools:
         """The local working disk."""
         return self.settings.work.scratch_dir
 
-    def source(self, work: Work) -> Path:
+    def source(self, work: Work, watch: Watch) -> Path:
         """The source as a local file: in place when it is one, else fetched once per node."""
-        return self.sources.fetch(work.source_uri, work.source_etag)
+        return self.sources.fetch(work.source_uri, work.source_etag, watch.check)
 
     def process_limits(
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0

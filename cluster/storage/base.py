@@ -4,16 +4,23 @@ All methods are synchronous and thread-safe, and raise only `cluster.errors.Stor
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cluster.errors import InvalidKey
 
+Check = Callable[[], None]
+"""Called now and then by what takes long; it raises to end it."""
+
 OCTETS = "application/octet-stream"
 MAX_KEY_BYTES = 900  # S3 allows 1024, the storage's own prefix included
 MAX_SEGMENT_BYTES = 200  # file systems allow 255 for a name, temporary suffixes included
+
+
+def unwatched() -> None:
+    """The check of whoever waits to the end."""
 
 
 @dataclass(frozen=True, slots=True)

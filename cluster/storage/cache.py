@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import StorageFull, StorageUnavailable
+from cluster.storage.base import Check, unwatched
 
 LOCK_WAIT_S = 3600.0  # somebody else's download; the job's own deadline is usually shorter
 FETCH_ATTEMPTS = 8
@@ -31,21 +32,21 @@ class SourceCache:
         self._held: dict[str, int] = {}  # the shared locks, by name
         self._release = weakref.finalize(self, _close_all, self._held)
 
-    def fetch(self, name: str, download: Callable[[Path], None]) -> Path:
+    def fetch(self, name: str, download: Callable[[Path], None], check: Check = unwatched) -> Path:
         """The file `name`, made by `download` when it is not there; kept until `release`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name
         if name in self._held:
             return path
         for _ in range(FETCH_ATTEMPTS):
-            shared = self._lock(name, fcntl.LOCK_SH)
+            shared = self._lock(name, fcntl.LOCK_SH, check)
             if path.exists():
                 os.utime(path)  # the time of last use
                 if self._held.setdefault(name, shared) != shared:
                     os.close(shared)  # another thread was as fast
                 return path
             os.close(shared)
-            alone = self._lock(name, fcntl.LOCK_EX)
+            alone = self._lock(name, fcntl.LOCK_EX, check)
             try:
                 if not path.exists():
                     self._download(path, download)
@@ -99,10 +100,11 @@ class SourceCache:
     def _lock_path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
 
-    def _lock(self, name: str, mode: int) -> int:
+    def _lock(self, name: str, mode: int, check: Check) -> int:
         deadline = time.monotonic() + LOCK_WAIT_S
         pause_s = 0.01
         while True:
+            check()
             fd = self._try_lock(name, mode)
             if fd is not None:
                 return fd

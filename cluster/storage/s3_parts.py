@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.errors import ChecksumMismatch, ObjectChanged
+from cluster.storage.base import Check, unwatched
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,10 +84,12 @@ def _check_composite(client: "S3Client", target: dict[str, Any], digests: list[b
         raise ChecksumMismatch(f"s3://{target['Bucket']}/{target['Key']} was not stored as it was sent")
 
 
-def download(client: "S3Client", target: dict[str, Any], path: Path, etag: str | None = None) -> Any:
+def download(
+    client: "S3Client", target: dict[str, Any], path: Path, etag: str | None = None, check: Check = unwatched
+) -> Any:
     """Write the object to `path`; the answer's headers come back. With `etag`, only that version of it.
 
-    ObjectChanged when another version appears, also in the middle.
+    ObjectChanged when another version appears, also in the middle; what `check` raises, before any part.
     """
     with path.open("xb") as file:
         first, data = _get(client, target, 0, PART_BYTES, etag)
@@ -94,6 +97,7 @@ def download(client: "S3Client", target: dict[str, Any], path: Path, etag: str |
         size, version = total_bytes(first), first["ETag"]
 
         def fetch(start: int) -> None:
+            check()
             _, part = _get(client, target, start, min(start + PART_BYTES, size), version)
             _write_all(file.fileno(), part, start)
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from cluster.errors import ForbiddenUri, ObjectChanged, ObjectMissing, SourceChanged, SourceMissing
 from cluster.settings import StorageSettings
+from cluster.storage.base import Check, unwatched
 from cluster.storage.cache import SourceCache
 from cluster.storage.local import fingerprint
 from cluster.storage.os_errors import typed_os_error
@@ -68,10 +69,11 @@ class Sources:
             raise SourceMissing(f"there is no object {uri}", detail={"uri": uri}) from error
         return SourceObject(uri, head["ContentLength"], head["ETag"].strip('"'))
 
-    def fetch(self, uri: str, etag: str) -> Path:
+    def fetch(self, uri: str, etag: str, check: Check = unwatched) -> Path:
         """The source as a file of this machine, to be read only; SourceChanged when it is not `etag` any more.
 
-        A file is used where it lies. An S3 object is downloaded once per machine, by whoever asks first.
+        A file is used where it lies. An S3 object is downloaded once per machine, by whoever asks first; `check` is
+        called again and again meanwhile.
         """
         place = self._place(uri)
         if place.scheme == "file":
@@ -81,16 +83,16 @@ class Sources:
         name = hashlib.sha256(f"{uri}\n{etag}".encode()).hexdigest()[:40]
         suffix = Path(place.path).suffix
         name += suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
-        return self._cache.fetch(name, lambda path: self._download(uri, place, etag, path))
+        return self._cache.fetch(name, lambda path: self._download(uri, place, etag, path, check), check)
 
-    def _download(self, uri: str, place: Place, etag: str, path: Path) -> None:
+    def _download(self, uri: str, place: Place, etag: str, path: Path, check: Check) -> None:
         from cluster.storage.s3_errors import typed
         from cluster.storage.s3_parts import download
 
         target: dict[str, Any] = {"Bucket": place.bucket, "Key": place.path}
         try:
             with typed(uri):
-                download(self._client(), target, path, etag=f'"{etag}"')
+                download(self._client(), target, path, f'"{etag}"', check)
         except ObjectMissing as error:
             raise SourceMissing(f"there is no object {uri} any more", detail={"uri": uri}) from error
         except ObjectChanged as error:

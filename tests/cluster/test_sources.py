@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from cluster.errors import ForbiddenUri, SourceChanged, SourceMissing, StorageFull, StorageRefused
+from cluster.media_process import Cancelled, Watch
 from cluster.settings import StorageSettings
 from cluster.storage.cache import SourceCache
 from cluster.storage.sources import Sources, file_uri, source_of
@@ -180,6 +181,34 @@ def test_a_broken_download_is_not_taken_for_a_source(
     with Sources(s3_settings, None) as sources:
         assert sources.fetch(uri, found.etag).read_bytes() == data
     assert breaks == []
+
+
+@pytest.mark.s3
+def test_a_download_ends_soon_after_it_is_no_longer_wanted(
+    s3_settings: StorageSettings, proxy: Proxy, upload: Callable[..., str]
+) -> None:
+    uri = upload(os.urandom(SIZE))
+    found = source_of(uri, s3_settings)
+    watch = Watch()
+    proxy.spoil = lambda line: watch.cancelled.set() if line.startswith(b"GET ") else None
+    with Sources(s3_settings, None) as sources, pytest.raises(Cancelled):
+        sources.fetch(uri, found.etag, watch.check)
+    assert downloads(proxy) == 1, "the second part was not asked for"
+    assert [path for path in s3_settings.source_cache_dir.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_waiting_for_another_process_s_download_ends_too(tmp_path: Path) -> None:
+    watch = Watch()
+
+    def slow(path: Path) -> None:
+        waiting = pool.submit(SourceCache(tmp_path, 10**6).fetch, "a", writes(1), watch.check)
+        watch.cancelled.set()
+        with pytest.raises(Cancelled):
+            waiting.result(10)
+        path.write_bytes(b"whole")
+
+    with ThreadPoolExecutor(1) as pool:
+        assert SourceCache(tmp_path, 10**6).fetch("a", slow).read_bytes() == b"whole"
 
 
 def writes(size: int) -> Callable[[Path], None]:
