@@ -30,6 +30,7 @@ from pipelines.errors import MediaError
 log = logging.getLogger(__name__)
 
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
+NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
 PROGRESS_S = 1.0  # how often a running job's progress is written
 SWEEP_EVERY_S = 3600.0
 UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
@@ -108,10 +109,11 @@ class Dispatcher:
                 storage.delete(found.key)
 
     async def _pause(self) -> None:
-        try:
+        """Until the next tick is due or somebody nudges; a nudge soon after the last look waits a little for others."""
+        since = time.monotonic()
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nudged.wait(), TICK_S)
-        except TimeoutError:
-            return
+        await asyncio.sleep(NUDGES_S - (time.monotonic() - since))
         self._nudged.clear()
 
     async def _tick(self) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Interval, Table, create_engine, event, func
+from sqlalchemy import Connection, Engine, Interval, Select, Table, create_engine, event, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -53,6 +53,11 @@ class Database:
         else:
             with typed(), self._writing.begin() as connection:
                 yield connection
+
+    def finds_nothing(self, query: Select[Any]) -> bool:
+        """Whether `query` has no row now: a look, most of which are in vain, must not take SQLite's one write lock."""
+        with self.read() as connection:
+            return connection.execute(query.limit(1)).first() is None
 
     def now(self, later_s: Any = 0.0) -> ColumnElement[datetime]:
         """The database's clock, plus `later_s` (seconds, or a bound parameter)."""

@@ -19,14 +19,12 @@ class SqlOutbox:
         """See `JobStore.due_deliveries`."""
         free = or_(outbox.c.lease_until.is_(None), outbox.c.lease_until < self._db.now())
         due = (
-            select(outbox.c.id)
-            .where(outbox.c.next_at <= self._db.now(), free)
-            .order_by(outbox.c.next_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
+            select(outbox.c.id).where(outbox.c.next_at <= self._db.now(), free).order_by(outbox.c.next_at).limit(limit)
         )
+        if self._db.finds_nothing(due):
+            return []
         with self._db.write() as connection:
-            ids = list(connection.execute(due).scalars())
+            ids = list(connection.execute(due.with_for_update(skip_locked=True)).scalars())
             taken = connection.execute(
                 outbox.update()
                 .where(outbox.c.id.in_(ids))

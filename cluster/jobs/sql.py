@@ -104,11 +104,13 @@ class SqlStore(SqlOutbox):
             .where(jobs.c.finished_at.is_(None), is_due, jobs.c.priority <= PRIORITIES[worst])
             .order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
         claimed = []
+        if self._db.finds_nothing(due):
+            return []
         with self._db.write() as connection:
-            for job in [job_of(row._mapping) for row in connection.execute(due)]:
+            found = connection.execute(due.with_for_update(skip_locked=True))
+            for job in [job_of(row._mapping) for row in found]:
                 if job.cancel_requested:  # its owner died before it could obey
                     self._rows.end(connection, job, JobStatus.CANCELLED, {})
                     continue
