@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from http import HTTPStatus
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from cluster.farm_settings import FarmSettings
+from cluster.local import run_local
+from ladders.catalog import load_recipe
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, package
 from tests.support.joined import write_aac, write_video
 
@@ -114,7 +118,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(published: Path, players: Path) -> Iterator[Site]:
-    """Serves the package and the players on a free loopback port."""
+    """Serves the package and the players."""
+    with serving(published, players) as served:
+        yield served
+
+
+@contextmanager
+def serving(published: Path, players: Path) -> Iterator[Site]:
+    """A folder of outputs, and the players, on a free loopback port."""
 
     class Handler(SimpleHTTPRequestHandler):
         extensions_map = TYPES
@@ -149,10 +160,17 @@ def site(published: Path, players: Path) -> Iterator[Site]:
 def page(browser: Browser, site: Site) -> Iterator[Page]:
     """An open player page."""
     site.failed.clear()
+    with opened(browser, site) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Browser, site: Site) -> Iterator[Page]:
+    """A player page of its own."""
     context = browser.new_context(viewport={"width": 640, "height": 360})
-    opened = context.new_page()
-    opened.goto(f"{site.url}/player.html")
-    yield opened
+    page = context.new_page()
+    page.goto(f"{site.url}/player.html")
+    yield page
     context.close()
 
 
@@ -241,3 +259,26 @@ def test_the_download_file_plays_without_a_player(page: Page, site: Site, tmp_pa
     assert page.evaluate("[video.videoWidth, video.videoHeight]") == [320, 180]
     assert page.evaluate("picture()")["deviation"] > 20
     assert site.failed == []
+
+
+@pytest.mark.parametrize("recipe", ["standard", "av1"])
+def test_what_a_job_publishes_of_a_telephone_s_video_plays(
+    recipe: str, browser: Browser, players: Path, tmp_path: Path
+) -> None:
+    """Variable frame rate, full range, 518×488: all that the packages made above are not."""
+    out = tmp_path / "out"
+    phone = ROOT / "tests" / "media" / "phone_vfr_518x488.mp4"
+    made = run_local(str(phone), load_recipe(recipe), out.as_uri(), settings=FarmSettings.load())
+    top = made["report"]["renditions"][-1]
+    for start in ("playHls('/hls/master.m3u8', { startLevel: 9 })", "playDash('/dash/manifest.mpd')"):
+        with serving(out, players) as site, opened(browser, site) as page:
+            page.evaluate(start)
+            seen = watch(page, 3.0)
+            assert seen["frames"] > 60
+            assert seen["audio_bytes"] > 1_000
+            assert seen["duration_s"] == pytest.approx(made["report"]["duration_s"], abs=0.1)
+            assert len(seen["buffered"]) == 1
+            assert set(seen["heights"]) <= {rung["height"] for rung in made["report"]["renditions"]}
+            assert page.evaluate("picture()")["deviation"] > 20
+            page.screenshot(path=str(tmp_path / f"{recipe}-{top['height']}.png"))
+            assert site.failed == []
