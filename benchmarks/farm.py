@@ -21,10 +21,13 @@ from serve.settings import ClientSettings
 
 
 def critical_path_s(stages: dict[str, Any], slots: int) -> float:
-    """A lower bound of what the media processes alone need, from the report's stages."""
+    """A lower bound of what the media processes alone need, from the report's stages.
+
+    The longest chunk and the longest measurement may be two chunks', so their sum would be no bound.
+    """
     encoding = [stages[name] for name in ("chunk", "vmaf", "audio") if name in stages]
     busy = sum(stage["wall_s"] for stage in encoding)
-    longest = stages["chunk"]["longest_s"] + stages.get("vmaf", {}).get("longest_s", 0.0)
+    longest = stages["chunk"]["longest_s"]
     after = max(stages["package"]["wall_s"], stages.get("stills", {}).get("wall_s", 0.0))
     return float(
         stages["inspect"]["wall_s"] + max(longest, busy / slots) + stages["join"]["wall_s"] + after
