@@ -4,6 +4,7 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from cluster.jobs import open_store
 from cluster.settings import load
 from serve.errors import ApiError, FarmUnreachable, UsageError
 from serve.interrupts import Interrupts, Stopped
+from serve.job_news import JobNews
 from serve.settings import ServeSettings, prepare_embedded_environment
 
 START_S = 60.0
@@ -70,10 +72,16 @@ class EmbeddedFarm:
     ) -> None:
         self._stop()
 
-    def serve_forever(self) -> None:
-        """Until Ctrl-C, SIGTERM or SIGHUP, which leave it as serve.interrupts.Stopped."""
+    def serve_forever(self, tell: Callable[[str], None]) -> None:
+        """Until Ctrl-C, SIGTERM or SIGHUP, which leave it as serve.interrupts.Stopped; a line for what jobs do."""
+        news = JobNews(open_store(self._farm.database))
         while True:
             self._interrupts.check()
+            try:
+                for line in news.lines():
+                    tell(line)
+            except InfraError as error:  # the terminal hears again when the store is back
+                log.debug("no news of jobs: %s", error.public_message)
             time.sleep(1.0)  # a signal ends it early
 
     def _wait_until_it_answers(self) -> None:

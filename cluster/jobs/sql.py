@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, null, select
 
 from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs import migrations
@@ -75,7 +75,8 @@ class SqlStore(SqlOutbox):
     ) -> JobPage:
         """See `JobStore.list_jobs`."""
         limit = max(1, min(limit, MAX_PAGE))
-        query = select(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
+        columns = [null().label("report") if column is jobs.c.report else column for column in jobs.c]
+        query = select(*columns).order_by(jobs.c.id.desc()).limit(limit + 1)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if org is not None:

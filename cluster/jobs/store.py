@@ -43,7 +43,10 @@ class JobStore(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> JobPage:
-        """Jobs, newest first; `cursor` is the last page's. InvalidCursor."""
+        """Jobs, newest first, without their reports (a page of those is megabytes); `cursor` is the last page's.
+
+        InvalidCursor.
+        """
         ...
 
     def counts(self) -> dict[JobStatus, int]:

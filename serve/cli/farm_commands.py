@@ -68,7 +68,7 @@ def up(
             typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")
             typer.echo("farm: sources may come from " + ", ".join(farm.source_prefixes))
             typer.echo("farm: try `farm submit FILE --wait`; Ctrl-C ends the farm, accepted jobs are kept")
-            farm.serve_forever()
+            farm.serve_forever(lambda line: typer.echo(f"farm: {line}"))
     except Stopped as stop:
         raise typer.Exit(SIGNAL_EXIT + stop.number) from None
 

@@ -152,6 +152,14 @@ def test_a_listing_can_be_of_one_status_and_one_org(store: SqlStore) -> None:
     assert store.counts() == dict.fromkeys(JobStatus, 0) | {JobStatus.QUEUED: 1, JobStatus.CANCELLED: 1}
 
 
+def test_a_listing_leaves_the_reports_out(store: SqlStore) -> None:
+    job = created(store)
+    (claimed,) = store.claim("me", 60, 1)
+    store.finish(job.id, claimed.fence, status="ready", report={"large": "x" * 1000})
+    assert store.get(job.id).report == {"large": "x" * 1000}
+    assert [listed.report for listed in store.list_jobs().jobs] == [None]
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "!!!!", "é", "A" * 500, "AAAA\0"])
 def test_a_made_up_cursor_is_refused(store: SqlStore, cursor: str) -> None:
     with pytest.raises(InvalidCursor):

@@ -166,7 +166,9 @@ def test_farm_up_takes_uploads_cancels_them_and_leaves_nothing_behind(up: Up) ->
     started = up.process.children(recursive=True)
     assert any("raylet" in " ".join(_command_line(child)) for child in started)
     up.process.send_signal(signal.SIGTERM)
-    _, err = up.process.communicate(timeout=60)
+    out, err = up.process.communicate(timeout=60)
     assert up.process.returncode == 143
+    assert "farm: small: ready in " in out
+    assert "farm: broken: failed: " in out
     assert err == "farm: stopped\n"
     assert until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in started), 20), started

@@ -1,0 +1,25 @@
+"""What the terminal of `farm up` says of jobs."""
+
+from serve.job_news import JobNews
+from tests.serve.conftest import MakeFarm
+
+
+def test_each_beginning_and_each_end_is_told_once_and_old_ones_are_not(make_farm: MakeFarm) -> None:
+    farm = make_farm()
+    old = farm.start(farm.accept("old").id)
+    farm.store.finish(old.id, old.fence, status="ready")
+
+    news = JobNews(farm.store)
+    assert list(news.lines()) == []
+    good = farm.start(farm.accept("good").id)
+    assert list(news.lines()) == [f"good: processing (standard, job {good.id})"]
+    assert list(news.lines()) == []
+
+    farm.store.finish(good.id, good.fence, status="ready", report={"large": "x" * 1000})
+    bad = farm.start(farm.accept("bad").id)
+    error = {"code": "not_media", "message": "the file is text", "retryable": False, "detail": {}}
+    farm.store.finish(bad.id, bad.fence, status="failed", error=error)
+    ready, failed = news.lines()
+    assert ready.startswith("good: ready in ")
+    assert failed == "bad: failed: not_media: the file is text", "also of one that ended between two looks"
+    assert list(news.lines()) == []
