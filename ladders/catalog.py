@@ -1,4 +1,4 @@
-"""The recipes that can be asked for: the packaged ones by name, a user's own by its file."""
+"""The recipes that can be asked for: the packaged ones and those of a folder by name, any other by its file."""
 
 import difflib
 from functools import cache
@@ -12,12 +12,12 @@ from ladders.reading import MAX_BYTES, read_recipe
 __all__ = [
     "InvalidRecipe",
     "LadderError",
+    "Recipes",
     "UnknownRecipe",
     "load_file",
     "load_preset",
     "load_recipe",
     "names",
-    "validate_all",
 ]
 
 _SUFFIXES = (".yaml", ".yml")
@@ -34,15 +34,43 @@ def names() -> tuple[str, ...]:
 def load_preset(name: str) -> Recipe:
     """The packaged recipe `name`, never a file, so that a caller from the network may choose. Raises UnknownRecipe."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UnknownRecipe(
-            f"there is no recipe {name[:80]!r}; {hint}known: {', '.join(names())}", detail={"known": list(names())}
-        )
-    recipe = read_recipe((files("ladders") / "presets" / f"{name}.yaml").read_bytes(), name)
-    if recipe.name != name:
-        raise InvalidRecipe(f"{name}: the file says name: {recipe.name}; both must be the same")
-    return recipe
+        raise _unknown(name, names())
+    return _named(read_recipe((files("ladders") / "presets" / f"{name}.yaml").read_bytes(), name), name)
+
+
+class Recipes:
+    """What one farm offers: the packaged recipes, and those of a folder, which stand in where names are equal."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Every recipe is read and checked now. Raises InvalidRecipe, UnknownRecipe when there is no such folder."""
+        found = {name: load_preset(name) for name in names()}
+        if folder is not None:
+            if not folder.is_dir():
+                raise UnknownRecipe(f"there is no folder {folder} with recipes")
+            own = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+            found |= {path.stem: _named(load_file(path), path.stem) for path in own}
+        self._recipes = dict(sorted(found.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that can be asked for by name."""
+        return tuple(self._recipes)
+
+    def get(self, name: str) -> Recipe:
+        """The recipe of that name, never a file, so that a caller from the network may choose. Raises UnknownRecipe."""
+        if name not in self._recipes:
+            raise _unknown(name, self.names)
+        return self._recipes[name]
+
+    def find(self, name_or_path: str | Path) -> Recipe:
+        """A recipe by its name, or any by the path of its file (with a slash, or ending in .yaml or .yml)."""
+        text = str(name_or_path)
+        if isinstance(name_or_path, Path) or "/" in text or text.endswith(_SUFFIXES):
+            return load_file(Path(name_or_path))
+        try:
+            return self.get(text)
+        except UnknownRecipe as error:
+            raise UnknownRecipe(f"{error.public_message}, or the path of a .yaml file", detail=error.detail) from None
 
 
 def load_file(path: Path) -> Recipe:
@@ -58,16 +86,19 @@ def load_file(path: Path) -> Recipe:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A packaged recipe by its name, or a user's by the path of its file (with a slash, or ending in .yaml or .yml)."""
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or "/" in text or text.endswith(_SUFFIXES):
-        return load_file(Path(name_or_path))
-    try:
-        return load_preset(text)
-    except UnknownRecipe as error:
-        raise UnknownRecipe(f"{error.public_message}, or the path of a .yaml file", detail=error.detail) from None
+    """A packaged recipe by its name, or a user's by the path of its file; see `Recipes.find`."""
+    return Recipes().find(name_or_path)
 
 
-def validate_all() -> tuple[Recipe, ...]:
-    """Every packaged recipe, read and checked. Raises InvalidRecipe."""
-    return tuple(load_preset(name) for name in names())
+def _unknown(name: str, known: tuple[str, ...]) -> UnknownRecipe:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UnknownRecipe(
+        f"there is no recipe {name[:80]!r}; {hint}known: {', '.join(known)}", detail={"known": list(known)}
+    )
+
+
+def _named(recipe: Recipe, name: str) -> Recipe:
+    if recipe.name != name:
+        raise InvalidRecipe(f"{name}: the file says name: {recipe.name}; both must be the same")
+    return recipe

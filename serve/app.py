@@ -11,7 +11,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from cluster.farm_settings import FarmSettings
 from cluster.settings import load
 from serve.deployments import GatewayDeployment
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, known_recipes
 
 APP = "farm"
 
@@ -34,9 +34,10 @@ class AppArgs(BaseModel):
 
 
 def build(args: AppArgs) -> Application:
-    """The application; settings that cannot work are found here, before any replica starts."""
+    """The application; settings and recipes that cannot work are found here, before any replica starts."""
     load(ServeSettings)
     FarmSettings.load()
+    known_recipes()
     actor_options: dict[str, object] = {"num_cpus": args.replica_cpus}
     if args.control_nodes_only:
         actor_options["label_selector"] = {"role": "control"}

@@ -8,11 +8,14 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from cluster.errors import InfraError
-from cluster.jobs import Delivery, JobStore
-from serve.settings import ServeSettings
+from cluster.jobs import Delivery
 from serve.webhooks import LEASE_S, deliver, http_client
+
+if TYPE_CHECKING:
+    from serve.api.deps import Deps
 
 CALLBACK_POLL_S = 1.0
 CALLBACKS_AT_ONCE = 64
@@ -41,14 +44,14 @@ class Nudger:
             self._wake()
 
 
-async def send_callbacks(store: JobStore, settings: ServeSettings) -> None:
+async def send_callbacks(deps: "Deps") -> None:
     """Send what is owed, until cancelled. Each goes by itself: a receiver that hangs holds up no other."""
     async with http_client() as client, asyncio.TaskGroup() as sending:
         room = asyncio.Semaphore(CALLBACKS_AT_ONCE)
 
         async def send(delivery: Delivery) -> None:
             try:
-                await deliver(delivery, store, settings, client, datetime.now(UTC))
+                await deliver(delivery, deps, client, datetime.now(UTC))
             except InfraError as error:
                 log.warning("callback %s waits: %s: %s", delivery.id, error.code, error.public_message)
             finally:
@@ -57,7 +60,7 @@ async def send_callbacks(store: JobStore, settings: ServeSettings) -> None:
         while True:
             await room.acquire()
             try:
-                due = await asyncio.to_thread(store.due_deliveries, 1, LEASE_S)
+                due = await asyncio.to_thread(deps.store.due_deliveries, 1, LEASE_S)
             except InfraError as error:
                 room.release()
                 log.warning("callbacks wait: %s: %s", error.code, error.public_message)

@@ -1,6 +1,8 @@
 """A small client of our own HTTP API, for the `farm` command and the demo."""
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -12,6 +14,8 @@ from serve.errors import FarmRefused, FarmUnreachable
 from serve.settings import ClientSettings
 
 TIMEOUT_S = 30.0
+PATIENCE_S = 60.0  # with a stream that broke: a redeployed replica is back within seconds
+RESUME_S = 1.0
 SILENCE_S = 60.0  # of an event stream, which sends a comment every 15 s
 
 
@@ -57,22 +61,33 @@ class FarmClient:
         return self._call("POST", f"/v1/jobs/{_step(job_id)}/cancel")
 
     def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(type, data) of everything that happens to the job, from its beginning to its end."""
+        """(type, data) of everything that happens to the job, from its beginning to its end.
+
+        A stream that breaks is taken up again where it broke off: a farm that answered before, or that says itself
+        that it cannot serve the stream now (too many watchers, a redeployed replica), is waited for.
+        """
         kind, seen = "", "0"
+        answered, give_up_at = False, math.inf
+        while kind != "end":  # the farm ends long streams; the next one goes on where this one stopped
+            try:
+                for kind, data, event_id in self._stream(job_id, seen):
+                    seen, answered, give_up_at = event_id or seen, True, math.inf
+                    yield kind, data
+            except (FarmUnreachable, FarmRefused) as error:
+                passing = error.status >= 500 if isinstance(error, FarmRefused) else answered
+                give_up_at = min(give_up_at, time.monotonic() + PATIENCE_S)
+                if not passing or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(RESUME_S)
+
+    def _stream(self, job_id: str, after: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+        path, headers = f"/v1/jobs/{_step(job_id)}/events", {"Last-Event-ID": after}
         try:
-            while kind != "end":  # the farm ends long streams; the next one goes on where this one stopped
-                with self._client.stream(
-                    "GET",
-                    f"/v1/jobs/{_step(job_id)}/events",
-                    headers={"Last-Event-ID": seen},
-                    timeout=SILENCE_S,
-                ) as response:
-                    if not response.is_success:
-                        response.read()
-                        raise _refused(response)
-                    for kind, data, event_id in _parse_events(response.iter_lines()):
-                        seen = event_id or seen
-                        yield kind, data
+            with self._client.stream("GET", path, headers=headers, timeout=SILENCE_S) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                yield from _parse_events(response.iter_lines())
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 

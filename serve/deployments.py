@@ -11,7 +11,7 @@ from cluster.settings import load
 from cluster.storage import open_storage
 from serve.api import Deps, FarmApi, create_api
 from serve.background import Nudger, send_callbacks, supervise
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, known_recipes
 
 
 def build_api() -> FarmApi:
@@ -26,10 +26,12 @@ def build_api() -> FarmApi:
         storage_settings=farm.storage,
         output=open_storage(farm.storage.storage_uri, farm.storage),
         settings=settings,
+        recipes=known_recipes(),
         nudge=Nudger(nudge_quietly),
     )
     return create_api(
-        deps, background=(partial(supervise, ensure_dispatcher), partial(send_callbacks, store, settings))
+        deps,
+        background=(partial(supervise, ensure_dispatcher), partial(send_callbacks, deps)),
     )
 
 

@@ -23,7 +23,7 @@ from cluster.storage import open_storage
 from ladders import catalog
 from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
-from serve.settings import ServeSettings, quiet_encoders
+from serve.settings import ServeSettings, known_recipes, quiet_encoders
 
 # What each video codec is tried with: a recipe that comes with the farm.
 CODECS = {"h264": "standard", "hevc": "hevc", "av1": "av1"}
@@ -119,10 +119,10 @@ def _packager() -> Finding:
 
 def _recipes() -> Finding:
     try:
-        catalog.validate_all()
+        recipes = known_recipes()
     except catalog.LadderError as error:
         return Finding("recipes", False, error.public_message)
-    return Finding("recipes", True, ", ".join(catalog.names()))
+    return Finding("recipes", True, ", ".join(recipes.names))
 
 
 def _processors() -> Finding:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from cluster.settings import CONFIG
+from cluster.settings import CONFIG, load
+from ladders.catalog import Recipes
 from serve.addresses import is_loopback_name
 from serve.auth import ApiKey, parse_keys
 
@@ -88,6 +89,15 @@ class ServeSettings(BaseSettings):
         return parse_keys(self.api_keys.get_secret_value())
 
 
+class RecipeSettings(BaseSettings):
+    """What a farm, or the `farm` command, offers beside the packaged recipes."""
+
+    model_config = CONFIG
+
+    recipes_dir: Path | None = None
+    """Folder of .yaml recipes, each named as its file; one named as a packaged recipe stands in for it."""
+
+
 class ClientSettings(BaseSettings):
     """Where the `farm` command finds a running farm."""
 
@@ -118,6 +128,11 @@ def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: boo
         os.environ["FARM_DATA_DIR"] = str(data_dir.absolute())
     # A farm of one's own reads what lies where it was started, and nothing else unless told so.
     os.environ.setdefault("FARM_SOURCE_PREFIXES", Path.cwd().as_uri())
+
+
+def known_recipes() -> Recipes:
+    """What FARM_RECIPES_DIR and the package offer; raises InvalidRecipe, UnknownRecipe, SettingsInvalid."""
+    return Recipes(load(RecipeSettings).recipes_dir)
 
 
 def quiet_encoders() -> None:

@@ -15,15 +15,18 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from cluster.jobs import Delivery, JobStore
+from cluster.jobs import Delivery
 from serve.addresses import Address, is_loopback_name, parse_address
 from serve.errors import CallbackRefused
 from serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from serve.api.deps import Deps
 
 TIMEOUT_S = 15.0
 # Waits before each try, in seconds: 75.6 hours in all, the schedule that the Standard Webhooks specification gives.
@@ -184,14 +187,14 @@ def next_wait_s(tries: int, outcome: Outcome) -> float | None:
     return max(wait_s, outcome.retry_after_s)
 
 
-async def deliver(
-    delivery: Delivery, store: JobStore, settings: ServeSettings, client: httpx.AsyncClient, now: datetime
-) -> None:
+async def deliver(delivery: Delivery, deps: "Deps", client: httpx.AsyncClient, now: datetime) -> None:
     """Try one callback and write down how that went. Raises StoreError; it is then tried again after its lease."""
-    event = Event(delivery.id, delivery.event, delivery.created_at, delivery.body)
-    outcome = await send(delivery.url, event, settings, client, now)
+    key = delivery.body.get("manifest_key")
+    body = delivery.body | {"manifest_url": deps.output.url(key) if key else None}
+    event = Event(delivery.id, delivery.event, delivery.created_at, body)
+    outcome = await send(delivery.url, event, deps.settings, client, now)
     if outcome.delivered:
-        await asyncio.to_thread(store.delivered, delivery.id, outcome.status or 0)
+        await asyncio.to_thread(deps.store.delivered, delivery.id, outcome.status or 0)
         return
     wait_s = next_wait_s(delivery.attempts, outcome)
     log.warning(
@@ -202,4 +205,4 @@ async def deliver(
         outcome.problem,
         "given up" if wait_s is None else f"again in {wait_s:.0f} s",
     )
-    await asyncio.to_thread(store.delivery_failed, delivery.id, outcome.status, wait_s)
+    await asyncio.to_thread(deps.store.delivery_failed, delivery.id, outcome.status, wait_s)

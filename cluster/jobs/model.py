@@ -88,6 +88,7 @@ class NewJob:
             self.media_id,
             self.kind,
             self.recipe_name,  # not its content: a farm that was updated meanwhile still knows its answer
+            self.recipe.get("vmaf"),  # but what a request may change of it
             self.source_uri,
             self.priority,
             self.callback_url,

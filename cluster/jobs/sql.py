@@ -58,9 +58,11 @@ class SqlStore(SqlOutbox):
         with self._db.read() as connection:
             return self._rows.get(connection, job_id)
 
-    def latest_for_media(self, org: str, media_id: str) -> Job | None:
+    def latest_for_media(self, org: str, media_id: str, status: JobStatus | None = None) -> Job | None:
         """See `JobStore.latest_for_media`."""
         query = select(jobs).where(jobs.c.org == org, jobs.c.media_id == media_id)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
         with self._db.read() as connection:
             row = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
         return job_of(row._mapping) if row is not None else None

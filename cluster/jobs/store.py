@@ -31,8 +31,8 @@ class JobStore(Protocol):
         """The job; JobMissing."""
         ...
 
-    def latest_for_media(self, org: str, media_id: str) -> Job | None:
-        """The newest job of a media item."""
+    def latest_for_media(self, org: str, media_id: str, status: JobStatus | None = None) -> Job | None:
+        """The newest job of a media item; with `status`, the newest that stands there."""
         ...
 
     def list_jobs(

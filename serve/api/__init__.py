@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ladders.catalog import names
 from serve import problems
 from serve.api import events, jobs, media, operations, problem_docs, recipes
 from serve.api.deps import Deps
@@ -30,7 +29,7 @@ class FarmApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
         if not self.openapi_schema:
-            self.openapi_schema = _completed(super().openapi())
+            self.openapi_schema = _completed(super().openapi(), self.state.deps.recipes.names)
         return self.openapi_schema
 
 
@@ -59,12 +58,12 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
     return api
 
 
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
+def _completed(document: dict[str, Any], recipes: Sequence[str]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
-    schemas["CompleteRequest"]["properties"]["recipe"]["enum"] = list(names())
+    schemas["CompleteRequest"]["properties"]["recipe"]["enum"] = list(recipes)
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`mf_…`, made with `farm keys new`."}
     }

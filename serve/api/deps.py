@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from cluster.jobs import JobStore
 from cluster.settings import StorageSettings
 from cluster.storage import Storage
+from ladders.catalog import Recipes
 from serve.auth import Caller
 from serve.settings import ServeSettings
 
@@ -21,6 +22,7 @@ class Deps:
     storage_settings: StorageSettings
     output: Storage  # where artifacts are published
     settings: ServeSettings
+    recipes: Recipes
     nudge: Callable[[], None]  # tells the dispatcher that there is work; never fails, never waits
     watching: set[object] = field(default_factory=set)  # the event streams that are open in this process
 

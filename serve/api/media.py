@@ -8,10 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from cluster.errors import SourceMissing
-from cluster.jobs import Job, NewJob
+from cluster.jobs import Job, JobStatus, NewJob
 from cluster.storage.sources import SourceObject, Sources
 from cluster.storage.urls import AllowedSources
-from ladders.catalog import load_preset
 from pipelines.errors import EmptyFile
 from serve.api.deps import Deps, Farm, Who
 from serve.api.problem_docs import problems
@@ -91,7 +90,9 @@ def _accept(
     org: str, media_id: str, body: CompleteRequest, idempotency_key: str | None, traceparent: str | None, farm: Deps
 ) -> Job:
     """The committed job, or the one that the same key gave before."""
-    recipe = load_preset(body.recipe)
+    recipe = farm.recipes.get(body.recipe)
+    if body.vmaf is not None:
+        recipe = recipe.model_copy(update={"vmaf": body.vmaf})
     asked = NewJob(
         org=org,
         media_id=media_id,
@@ -109,7 +110,7 @@ def _accept(
         traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
     )
     try:
-        source = _source(body.source, farm)
+        source = _source(body.source, org, farm)
     except (SourceMissing, EmptyFile):
         # Uploads are removed once they are turned; whoever repeats a call after that still gets its answer.
         earlier = farm.store.created_before(asked, idempotency_key) if idempotency_key is not None else None
@@ -120,8 +121,8 @@ def _accept(
     return job
 
 
-def _source(uri: str, farm: Deps) -> SourceObject:
-    allowed = AllowedSources(farm.storage_settings.source_prefixes)
+def _source(uri: str, org: str, farm: Deps) -> SourceObject:
+    allowed = AllowedSources(place.replace("{org}", org) for place in farm.storage_settings.source_prefixes)
     with Sources(farm.storage_settings, allowed) as sources:
         source = sources.open(uri)
     if source.size_bytes == 0:
@@ -141,9 +142,18 @@ async def get_media(
     caller: Who,
     org: Annotated[str | None, Query(pattern=ORG_PATTERN, description="The key's own org when left out.")] = None,
 ) -> MediaView:
-    """The newest job of the item, its artifacts and its report."""
+    """The newest job of the item, and what its newest successful one has published."""
     wanted = caller.org_or(org)
-    job = await asyncio.to_thread(farm.store.latest_for_media, wanted, media_id) if caller.sees(wanted) else None
-    if job is None:
+    if not caller.sees(wanted):
         raise NotFound("there is no media item of this name")
-    return await asyncio.to_thread(media_view, job, farm.output)
+    return await asyncio.to_thread(_media, wanted, media_id, farm)
+
+
+def _media(org: str, media_id: str, farm: Deps) -> MediaView:
+    newest = farm.store.latest_for_media(org, media_id)
+    if newest is None:
+        raise NotFound("there is no media item of this name")
+    published = newest
+    if newest.status is not JobStatus.READY:
+        published = farm.store.latest_for_media(org, media_id, JobStatus.READY) or newest
+    return media_view(newest, published, farm.output)

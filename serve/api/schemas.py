@@ -68,6 +68,8 @@ class CompleteRequest(Wire):
     """Whose it is; the key's own org when left out."""
     recipe: RecipeName = "standard"
     """What to make of it; see GET /v1/recipes."""
+    vmaf: Literal["off", "sampled", "full"] | None = None
+    """How much of the quality to measure; as the recipe says when left out."""
     kind: Kind = "auto"
     """What the sender says it is; `audio` ignores pictures, `video` refuses a file without."""
     priority: Priority = "normal"
@@ -201,16 +203,21 @@ class ArtifactView(Wire):
 
 
 class MediaView(Wire):
-    """One media item as its newest job leaves it."""
+    """One media item: how its newest job stands, and what is published of it."""
 
     media_id: str
     org: str
     status: JobStatusName
+    """Of the newest job."""
     job_id: str
     revision: str | None
+    """Of the newest job that became ready; it stays published while another one runs, and if that fails."""
     artifacts: list[ArtifactView]
+    """Of that revision."""
     report: dict[str, Any] | None
+    """Of that revision."""
     error: ErrorView | None
+    """Of the newest job."""
 
 
 class RecipeSummary(Wire):

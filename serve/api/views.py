@@ -72,13 +72,13 @@ def _error_view(error: dict[str, Any] | None) -> ErrorView | None:
     return ErrorView(code=error["code"], message=error["message"], retryable=error["retryable"], detail=detail)
 
 
-def media_view(job: Job, output: Storage) -> MediaView:
-    """A media item by its newest job; reads the manifest when there is one."""
+def media_view(newest: Job, published: Job, output: Storage) -> MediaView:
+    """A media item by its newest job and the newest one that is published; reads the manifest when there is one."""
     artifacts: list[ArtifactView] = []
-    if job.manifest_key is not None:
-        folder = job.manifest_key.rpartition("/")[0]
+    if published.manifest_key is not None:
+        folder = published.manifest_key.rpartition("/")[0]
         base = f"{folder}/" if folder else ""
-        manifest = json.loads(output.get_bytes(job.manifest_key))
+        manifest = json.loads(output.get_bytes(published.manifest_key))
         artifacts = [
             ArtifactView(
                 path=one["path"],
@@ -91,12 +91,12 @@ def media_view(job: Job, output: Storage) -> MediaView:
             for one in manifest["artifacts"]
         ]
     return MediaView(
-        media_id=job.media_id,
-        org=job.org,
-        status=job.status.value,
-        job_id=job.id,
-        revision=job.revision,
+        media_id=newest.media_id,
+        org=newest.org,
+        status=newest.status.value,
+        job_id=newest.id,
+        revision=published.revision,
         artifacts=artifacts,
-        report=job.report,
-        error=_error_view(job.error),
+        report=published.report,
+        error=_error_view(newest.error),
     )

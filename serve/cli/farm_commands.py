@@ -17,7 +17,7 @@ from serve.cli.exits import ExitCode
 from serve.cli.report_table import counted
 from serve.errors import UsageError
 from serve.interrupts import SIGNAL_EXIT, Stopped
-from serve.settings import quiet_encoders
+from serve.settings import known_recipes, quiet_encoders
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
@@ -75,7 +75,8 @@ def up(
 
 def recipes_list(as_json: AsJson = False) -> None:
     """Name every recipe."""
-    found = [catalog.load_recipe(name) for name in catalog.names()]
+    recipes = known_recipes()
+    found = [recipes.get(name) for name in recipes.names]
     if as_json:
         typer.echo(json.dumps([{"name": recipe.name, "description": recipe.description} for recipe in found]))
         return
@@ -88,7 +89,7 @@ def recipes_show(
     as_json: AsJson = False,
 ) -> None:
     """Print a recipe with every default filled in."""
-    values = catalog.load_recipe(recipe).model_dump(mode="json")
+    values = known_recipes().find(recipe).model_dump(mode="json")
     typer.echo(json.dumps(values) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
 
 
@@ -100,9 +101,10 @@ def recipes_check(
     """Read recipes and really open every encoder that they ask for."""
     quiet_encoders()
     broken = 0
-    for name in recipe or catalog.names():
+    recipes = known_recipes()
+    for name in recipe or recipes.names:
         try:
-            opened = _open_encoders(catalog.load_recipe(name))
+            opened = _open_encoders(recipes.find(name))
         except (catalog.LadderError, MediaError) as error:
             broken += 1
             typer.echo(f"{name}: {error.code}: {_without(name, error)}", err=True)

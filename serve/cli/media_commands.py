@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,7 +17,6 @@ from cluster.publish import MANIFEST, clear_unfinished
 from cluster.storage import Storage, open_storage
 from cluster.storage.base import sha256_of
 from cluster.storage.urls import parse_place
-from ladders.catalog import load_recipe
 from ladders.model import Recipe
 from pipelines.facts import MediaInfo
 from pipelines.wire import to_wire
@@ -25,8 +24,10 @@ from serve.cli.exits import report
 from serve.cli.progress import display
 from serve.cli.report_table import counted, print_report, print_stages
 from serve.errors import UsageError
+from serve.settings import known_recipes
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Vmaf = Literal["off", "sampled", "full"]
 HASHES_AT_ONCE = 4
 
 
@@ -86,12 +87,15 @@ def transcode(
     source: Annotated[str, typer.Argument(help="A local file, or s3://bucket/key.", metavar="INPUT")],
     out: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that gets the outputs.", metavar="DIR|URI")],
     recipe: Annotated[str, typer.Option(help="Name or file; see `farm recipes list`.")] = "standard",
+    vmaf: Annotated[Vmaf | None, typer.Option(help="How much to measure; as the recipe says when left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn one file into a ladder on this machine, without a farm running."""
     from cluster.local import run_local
 
-    chosen = load_recipe(recipe)
+    chosen = known_recipes().find(recipe)
+    if vmaf is not None:
+        chosen = chosen.model_copy(update={"vmaf": vmaf})
     if "://" not in source:
         _must_be_a_file(Path(source))
     settings = FarmSettings.load()

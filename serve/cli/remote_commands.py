@@ -35,6 +35,7 @@ def submit(
     media_id: Annotated[str, typer.Option(help="Name of the media item; the file's name when left out.")] = "",
     org: Annotated[str, typer.Option(help="Whose it is; the key's own org when left out.")] = "",
     recipe: Annotated[str, typer.Option(help="What to make; see `farm recipes list`.")] = "standard",
+    vmaf: Annotated[str, typer.Option(help="off, sampled or full; as the recipe says when left out.")] = "",
     kind: Annotated[str, typer.Option(help="auto, video or audio.")] = "auto",
     priority: Annotated[str, typer.Option(help="interactive, normal or bulk.")] = "normal",
     callback_url: Annotated[str, typer.Option(help="Told, signed, when the job has ended.")] = "",
@@ -45,10 +46,7 @@ def submit(
 ) -> None:
     """Hand an upload to a running farm (FARM_URL, FARM_API_KEY)."""
     body: dict[str, Any] = {"source": _uri(source), "recipe": recipe, "kind": kind, "priority": priority}
-    if org:
-        body["org"] = org
-    if callback_url:
-        body["callback_url"] = callback_url
+    body |= {name: value for name, value in (("org", org), ("vmaf", vmaf), ("callback_url", callback_url)) if value}
     if metadata:
         body["metadata"] = dict(_pair(entry) for entry in metadata)
     with FarmClient(load(ClientSettings)) as farm:
@@ -90,10 +88,10 @@ def _follow(farm: FarmClient, job_id: str, as_json: bool) -> dict[str, Any]:
 
 
 def _code(job: dict[str, Any]) -> int:
-    """A job that has failed ends the command as its error would have ended it here."""
+    """A job that has failed ends the command as its error would have ended it here; a cancelled one made nothing."""
     if job["status"] == "failed":
         return ExitCode.REJECTED if job["error"]["code"] in REJECTIONS else ExitCode.INFRASTRUCTURE
-    return ExitCode.DONE
+    return ExitCode.INFRASTRUCTURE if job["status"] == "cancelled" else ExitCode.DONE
 
 
 def _show(job: dict[str, Any], as_json: bool) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ladders import catalog
 from ladders.errors import InvalidRecipe, UnknownRecipe
+from ladders.model import Recipe
 from ladders.reading import MAX_BYTES
 
 GOOD = """
@@ -22,15 +23,19 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
+def all_packaged() -> list[Recipe]:
+    return [catalog.load_preset(name) for name in catalog.names()]
+
+
 def test_every_packaged_recipe_is_valid_and_described() -> None:
-    recipes = {recipe.name: recipe for recipe in catalog.validate_all()}
+    recipes = {recipe.name: recipe for recipe in all_packaged()}
 
     assert tuple(recipes) == catalog.names() == ("audio", "av1", "hevc", "preview", "standard")
     assert all(recipe.description for recipe in recipes.values())
 
 
 def test_the_packaged_ladders_have_exact_sixteen_to_nine_rungs() -> None:
-    for recipe in catalog.validate_all():
+    for recipe in all_packaged():
         for rung in recipe.video.rungs if recipe.video else ():
             assert rung.width * 9 == rung.height * 16, rung
 
@@ -40,6 +45,30 @@ def test_a_recipe_of_the_users_is_read_from_its_file(tmp_path: Path) -> None:
 
     assert catalog.load_recipe(str(path)).name == "mine"
     assert catalog.load_recipe(path) == catalog.load_file(path)
+
+
+def test_a_farm_offers_the_recipes_of_a_folder_beside_the_packaged_ones(tmp_path: Path) -> None:
+    written(tmp_path, GOOD)
+    (tmp_path / "preview.yaml").write_text(GOOD.replace("mine", "preview"))
+    (tmp_path / "notes.txt").write_text("no recipe")
+    recipes = catalog.Recipes(tmp_path)
+
+    assert recipes.names == ("audio", "av1", "hevc", "mine", "preview", "standard")
+    assert recipes.get("mine") == catalog.load_file(tmp_path / "mine.yaml")
+    assert recipes.get("preview") == catalog.load_file(tmp_path / "preview.yaml"), "the own one wins"
+    assert recipes.get("standard") == catalog.load_preset("standard")
+    with pytest.raises(UnknownRecipe, match="did you mean mine"):
+        recipes.get("mime")
+    with pytest.raises(UnknownRecipe):
+        recipes.get("./mine.yaml")
+
+
+def test_a_folder_with_a_broken_recipe_is_refused_whole(tmp_path: Path) -> None:
+    written(tmp_path, GOOD.replace("mine", "yours"))
+    with pytest.raises(InvalidRecipe, match="both must be the same"):
+        catalog.Recipes(tmp_path)
+    with pytest.raises(UnknownRecipe, match="there is no folder"):
+        catalog.Recipes(tmp_path / "gone")
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:

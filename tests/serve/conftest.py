@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from cluster.jobs import Job, SqlStore, open_store
 from cluster.settings import DatabaseSettings, StorageSettings
 from cluster.storage import open_storage
+from ladders.catalog import Recipes
 from serve.api import Deps, create_api
 from serve.settings import ServeSettings
 from tests.support.media import Sound, clip
@@ -81,6 +82,7 @@ def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
             store=store,
             storage_settings=storage,
             output=open_storage(storage.storage_uri, storage),
+            recipes=Recipes(),
             settings=ServeSettings(**({"embedded": True} | settings)),
             nudge=lambda: nudges.append(None),
         )

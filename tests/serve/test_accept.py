@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 
 from cluster.errors import StoreUnavailable
 from cluster.jobs import JobStatus
+from ladders.catalog import Recipes
 from serve.auth import new_key
 from tests.serve.conftest import ApiFarm, MakeFarm
 
@@ -170,6 +172,42 @@ def test_a_key_that_may_only_read_cannot_hand_in_work(make_farm: MakeFarm) -> No
     key, entry = new_key("viewer", scope="read")
     farm = make_farm(api_keys=entry)
     assert post(farm, headers={"Authorization": f"Bearer {key}"}).status_code == 403
+
+
+def test_a_place_can_belong_to_the_org_that_asks(make_farm: MakeFarm) -> None:
+    key, entry = new_key("ci", org="acme")
+    farm = make_farm(api_keys=entry)
+    for org in ("acme", "other"):
+        (farm.uploads / org).mkdir()
+        (farm.uploads / org / "clip.mp4").write_bytes(b"x")
+    places = (f"{farm.uploads.as_uri()}/{{org}}/",)
+    deps = replace(farm.deps, storage_settings=farm.storage.model_copy(update={"source_prefixes": places}))
+    client = replace(farm, deps=deps).client(headers={"Authorization": f"Bearer {key}"})
+    answers = [
+        client.post("/v1/media/clip/complete", json={"source": f"{farm.uploads.as_uri()}/{org}/clip.mp4"})
+        for org in ("acme", "other")
+    ]
+    assert [answer.status_code for answer in answers] == [202, 403]
+
+
+def test_a_farm_offers_its_own_recipes(farm: ApiFarm, tmp_path: Path) -> None:
+    text = "name: mine\naudio: {renditions: [{name: a, bitrate_bps: 64000}]}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    farm = replace(farm, deps=replace(farm.deps, recipes=Recipes(tmp_path)))
+    assert "mine" in [one["name"] for one in farm.client().get("/v1/recipes").json()["recipes"]]
+    job = farm.store.get(post(farm, recipe="mine").json()["job_id"])
+    assert job.recipe["audio"]["renditions"][0]["bitrate_bps"] == 64_000
+    document = farm.client().get("/openapi.json").json()
+    assert "mine" in document["components"]["schemas"]["CompleteRequest"]["properties"]["recipe"]["enum"]
+
+
+def test_quality_can_be_measured_in_full_on_request(farm: ApiFarm) -> None:
+    plain, full = (farm.store.get(post(farm, vmaf=asked).json()["job_id"]) for asked in (None, "full"))
+    assert (plain.recipe["vmaf"], full.recipe["vmaf"]) == ("sampled", "full")
+    assert plain.recipe_digest != full.recipe_digest
+    assert post(farm, headers={"Idempotency-Key": "k"}, vmaf="full").status_code == 202
+    assert post(farm, headers={"Idempotency-Key": "k"}, vmaf="off").json()["code"] == "idempotency_conflict"
+    assert post(farm, vmaf="most").status_code == 422
 
 
 def test_a_trace_is_carried_along_and_a_broken_one_is_ignored(farm: ApiFarm) -> None:

@@ -93,7 +93,7 @@ def test_callbacks_wait_while_the_job_store_is_away(make_farm: MakeFarm, monkeyp
         return []
 
     monkeypatch.setattr(farm.store, "due_deliveries", due)
-    assert ran(partial(send_callbacks, farm.store, farm.deps.settings), lambda: len(asked) >= 5)
+    assert ran(partial(send_callbacks, farm.deps), lambda: len(asked) >= 5)
 
 
 def test_a_receiver_that_hangs_holds_up_no_other(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,10 @@ def test_a_receiver_that_hangs_holds_up_no_other(make_farm: MakeFarm, monkeypatc
         owe("second", quick)
         later: list[str] = []
         try:
-            assert ran(partial(send_callbacks, farm.store, farm.deps.settings), one_more_while_the_slow_one_is_asked)
+            assert ran(
+                partial(send_callbacks, farm.deps),
+                one_more_while_the_slow_one_is_asked,
+            )
         finally:
             answering.set()
 
@@ -131,7 +134,7 @@ def test_a_serving_api_sends_the_callbacks_that_are_owed(make_farm: MakeFarm, mo
     monkeypatch.setattr(background, "CALLBACK_POLL_S", 0.02)
     with receiving() as receiver:
         farm = make_farm(callback_hosts=receiver.host, webhook_secrets=SECRET)
-        sender = partial(send_callbacks, farm.store, farm.deps.settings)
+        sender = partial(send_callbacks, farm.deps)
         with served(create_api(farm.deps, background=(sender,))):
             job = farm.start(farm.accept(callback_url=receiver.url).id)
             farm.store.finish(job.id, job.fence, status="ready")

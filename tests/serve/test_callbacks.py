@@ -53,7 +53,8 @@ def owing(make_farm: MakeFarm, receiver: Receiver, clock: Clock) -> ApiFarm:
 def end_job(farm: ApiFarm, receiver: Receiver, status: str = "ready", media_id: str = "clip") -> str:
     job = farm.start(farm.accept(media_id, callback_url=receiver.url, metadata={"user": "u-17"}).id)
     error = {"code": "empty_file", "message": "empty", "retryable": False, "detail": {}} if status == "failed" else None
-    farm.store.finish(job.id, job.fence, status=status, revision="rev1", error=error)
+    key = "acme/clip/rev1/manifest.json" if status == "ready" else None
+    farm.store.finish(job.id, job.fence, status=status, revision="rev1", manifest_key=key, error=error)
     return job.id
 
 
@@ -62,7 +63,7 @@ def deliver(farm: ApiFarm) -> int:
         due = farm.store.due_deliveries(20, LEASE_S)
         async with http_client() as client:
             for one in due:
-                await webhooks.deliver(one, farm.store, farm.deps.settings, client, datetime.now(UTC))
+                await webhooks.deliver(one, farm.deps, client, datetime.now(UTC))
         return len(due)
 
     return asyncio.run(once())
@@ -80,6 +81,8 @@ def test_the_end_of_a_job_is_told_once_signed_and_with_the_job(
     assert told["id"] == got.headers["webhook-id"]
     assert (told["data"]["job_id"], told["data"]["status"]) == (job_id, status)
     assert told["data"]["metadata"] == {"user": "u-17"}
+    where = f"{owing.storage.storage_uri}/acme/clip/rev1/manifest.json"
+    assert told["data"]["manifest_url"] == (where if status == "ready" else None)
     clock.advance(10 * 86_400)
     assert deliver(owing) == 0, "what was delivered is not sent again"
 

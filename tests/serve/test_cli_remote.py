@@ -119,6 +119,13 @@ def test_a_failed_job_ends_the_command_as_its_error_would_have_here(
     assert err == f"error: {code}: so it is\n"
 
 
+def test_a_cancelled_job_does_not_let_a_script_go_on(running: ApiFarm, capsys: Out) -> None:
+    job = running.accept()
+    running.store.request_cancel(job.id)
+    assert run(["status", job.id, "--wait"]) == ExitCode.INFRASTRUCTURE
+    assert f"{job.id} cancelled" in capsys.readouterr().out
+
+
 def test_status_says_how_far_a_job_is(running: ApiFarm, capsys: Out) -> None:
     job = running.start(running.accept().id, PROGRESS)
     assert run(["status", job.id]) == ExitCode.DONE

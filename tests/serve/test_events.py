@@ -10,8 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from pipelines.errors import MediaError
+from serve import client
 from serve.api import create_api, events
 from serve.client import FarmClient
+from serve.embedded import free_port
+from serve.errors import FarmRefused
 from serve.settings import ClientSettings
 from tests.serve.conftest import PROGRESS, ApiFarm
 from tests.support.asgi_server import served
@@ -93,8 +96,8 @@ def test_a_long_stream_is_ended_by_the_farm_and_the_client_goes_on_to_the_jobs_e
     heard: list[str] = []
 
     def follow(url: str) -> None:
-        with FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as client:
-            heard.extend(kind for kind, _ in client.events(job.id))
+        with FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as follower:
+            heard.extend(kind for kind, _ in follower.events(job.id))
 
     with served(create_api(farm.deps)) as url:
         thread = threading.Thread(target=follow, args=(url,))
@@ -104,6 +107,55 @@ def test_a_long_stream_is_ended_by_the_farm_and_the_client_goes_on_to_the_jobs_e
         thread.join(10)
     assert heard[-1] == "end"
     assert heard.count("started") == 1, "what was told is not told again"
+
+
+def test_a_client_takes_a_broken_stream_up_again(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RESUME_S", 0.02)
+    job = farm.start(farm.accept().id)
+    heard: list[str] = []
+
+    def follow(url: str) -> None:
+        with FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as follower:
+            heard.extend(kind for kind, _ in follower.events(job.id))
+
+    port = free_port()
+    with served(create_api(farm.deps), port) as url:
+        thread = threading.Thread(target=follow, args=(url,))
+        thread.start()
+        assert until(lambda: bool(farm.deps.watching))
+        time.sleep(0.2)
+    farm.store.finish(job.id, job.fence, status="cancelled")
+    with served(create_api(farm.deps), port):
+        thread.join(10)
+    assert heard.count("started") == 1, "what was told is not told again"
+    assert heard[-2:] == ["cancelled", "end"]
+
+
+def test_a_client_waits_while_others_watch(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RESUME_S", 0.02)
+    monkeypatch.setattr(events, "STREAMS_MAX", 0)
+    job = farm.start(farm.accept().id)
+    farm.store.finish(job.id, job.fence, status="cancelled")
+    with (
+        served(create_api(farm.deps)) as url,
+        FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as follower,
+    ):
+        threading.Timer(0.2, monkeypatch.setattr, (events, "STREAMS_MAX", 1)).start()
+        assert [kind for kind, _ in follower.events(job.id)][-1] == "end"
+        monkeypatch.setattr(events, "STREAMS_MAX", 0)
+        monkeypatch.setattr(client, "PATIENCE_S", 0.1)
+        with pytest.raises(FarmRefused, match="event streams are open"):
+            list(follower.events(job.id))
+
+
+def test_what_only_operators_may_know_of_an_error_is_not_in_the_stream(farm: ApiFarm) -> None:
+    job = farm.start(farm.accept().id)
+    error = MediaError("over", detail={"native": "/var/lib/secret", "ray": "10.0.0.7", "limit": "frames"})
+    farm.store.finish(job.id, job.fence, status="failed", error=error.to_wire())
+    text = farm.client().get(f"/v1/jobs/{job.id}/events").text
+    assert "/var/lib/secret" not in text
+    assert "10.0.0.7" not in text
+    assert '"limit": "frames"' in text
 
 
 def test_pages_that_watch_leave_room_for_uploads(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,21 @@ def test_a_media_item_shows_its_artifacts_with_addresses_and_its_report(farm: Ap
     assert media["report"] == REPORT
 
 
-def test_a_media_item_is_as_its_newest_job_leaves_it(farm: ApiFarm) -> None:
+@pytest.mark.parametrize("then", ["queued", "failed", "cancelled"])
+def test_what_is_published_stays_visible_while_and_after_it_is_made_anew(farm: ApiFarm, then: str) -> None:
     publish(farm)
-    newest = farm.accept()
+    first = farm.client().get("/v1/media/clip").json()
+    again = farm.accept("clip")
+    if then != "queued":
+        again = farm.start(again.id)
+        error = {"code": "empty_file", "message": "empty", "retryable": False, "detail": {}}
+        farm.store.finish(again.id, again.fence, status=then, error=error if then == "failed" else None)
     media = farm.client().get("/v1/media/clip").json()
-    assert (media["job_id"], media["status"]) == (newest.id, "queued")
+    assert (media["status"], media["job_id"]) == (then, again.id)
+    assert media["revision"] == first["revision"]
+    assert media["artifacts"] == first["artifacts"] != []
+    assert media["report"] == first["report"]
+    assert (media["error"] is not None) == (then == "failed")
 
 
 def test_jobs_are_listed_newest_first_in_pages(farm: ApiFarm) -> None:
