@@ -53,7 +53,8 @@ class StorageSettings(BaseSettings):
         description="Where artifacts are published: file:///folder or s3://bucket/prefix.",
     )
     source_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Places that sources may come from, separated by commas; none when empty."
+        default=(),
+        description="Places that sources may come from, separated by commas; none when empty. {org} is whoever asks.",
     )
     public_url: str | None = Field(
         default=None, description="Address that serves storage_uri to players (a CDN); the storage's own when unset."

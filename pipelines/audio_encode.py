@@ -1,12 +1,15 @@
 """One AAC-LC file: channel map, sample rate, encoder, and the exact number of samples."""
 
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
+import av.error
 import av.filter
 
+from pipelines.errors import EncodeFailed
 from pipelines.plan import AudioTrackPlan
 
 AAC_FRAME_SAMPLES = 1024
@@ -177,3 +180,12 @@ class TrackEncoder:
         frame.time_base = Fraction(1, self.plan.sample_rate_hz)
         self._encoded += frame.samples
         self._file.mux(self._stream.encode(frame))
+
+
+def check_track(plan: AudioTrackPlan) -> None:
+    """Really encode a tenth of a second of silence by `plan`. Raises EncodeFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            TrackEncoder(plan, Path(folder) / "check.mp4", None).finish(plan.sample_rate_hz // 10)
+        except av.error.FFmpegError as error:
+            raise EncodeFailed(f"aac failed on rendition {plan.name}", detail={"native": str(error)}) from error

@@ -9,9 +9,11 @@ import yaml
 from rich.console import Console
 
 from ladders import catalog
-from ladders.model import Recipe
+from ladders.model import AudioRendition, Recipe
+from pipelines.audio_encode import check_track
 from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
+from pipelines.plan import AudioTrackPlan
 from serve.auth import new_key
 from serve.cli.exits import ExitCode
 from serve.cli.report_table import counted
@@ -125,7 +127,23 @@ def _open_encoders(recipe: Recipe) -> int:
     plans = list(every_plan(recipe.video)) if recipe.video is not None else []
     for plan, frame_rate in plans:
         check_options(plan, frame_rate)
-    return len(plans)
+    tracks = [_track(rendition) for rendition in recipe.audio.renditions] if recipe.audio is not None else []
+    for track in tracks:
+        check_track(track)
+    return len(plans) + len(tracks)
+
+
+def _track(rendition: AudioRendition) -> AudioTrackPlan:
+    return AudioTrackPlan(
+        name=rendition.name,
+        stream_index=0,
+        language="und",
+        title=None,
+        default=True,
+        bitrate_bps=rendition.bitrate_bps,
+        channels=rendition.channels,
+        sample_rate_hz=rendition.sample_rate_hz,
+    )
 
 
 def keys_new(

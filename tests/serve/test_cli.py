@@ -206,7 +206,7 @@ def test_a_broken_recipe_is_named_and_the_others_are_still_checked(quick: Path, 
     assert named.count(str(broken)) == 1
     assert "farm recipes check" not in err
     assert total == "error: usage: 1 recipe cannot be used"
-    assert out == f"{quick}: fine, 2 encoders opened\n"
+    assert out == f"{quick}: fine, 3 encoders opened\n"
 
 
 def test_the_job_store_is_made_ready(tmp_path: Path, capsys: Out) -> None:
