@@ -6,6 +6,7 @@ All of it may run in every replica at once, and none of it is waited for by a re
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from serve.webhooks import LEASE_S, deliver, http_client
 if TYPE_CHECKING:
     from serve.api.deps import Deps
 
+NUDGES_S = 0.05  # finding the dispatcher costs a replica a millisecond or two: a burst of uploads pays it once
 CALLBACK_POLL_S = 1.0
 CALLBACKS_AT_ONCE = 64
 STORE_AWAY_S = 5.0
@@ -42,6 +44,7 @@ class Nudger:
             self._wanted.wait()
             self._wanted.clear()
             self._wake()
+            time.sleep(NUDGES_S)
 
 
 async def send_callbacks(deps: "Deps") -> None:
