@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -112,6 +112,13 @@ class AudioPart(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _unique("renditions", (rendition.name for rendition in self.renditions))
+        for first, second in combinations(self.renditions, 2):
+            # A playlist groups the tracks of each rendition under its rate; in one group their names would repeat.
+            if first.bitrate_bps // 1000 == second.bitrate_bps // 1000:
+                raise ValueError(
+                    f"renditions: {first.name} and {second.name} both have {first.bitrate_bps // 1000} kbit/s, by "
+                    "which players tell them apart; give them different values of bitrate_bps"
+                )
         return self
 
 
