@@ -17,7 +17,9 @@ from pipelines.plan import FrameIndex, FrameRow
 ROW_BYTES = 16
 MAX_ROWS = 4_000_000  # 18 hours at 60 frames per second; two frames a day apart must not become a map of gigabytes
 
-STANDARD_RATES = tuple(
+# What cameras and screen recorders are set to: where a source's times fit one of these, that is its rate. What is made
+# of it is another question, and another list (`ladders.select.PLAYER_RATES`).
+CAMERA_RATES = tuple(
     Fraction(*rate)
     for rate in (
         (10, 1), (12, 1), (25, 2), (15, 1), (20, 1), (24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1), (48, 1),
@@ -62,8 +64,8 @@ def source_rate(index: FrameIndex, stated: Fraction) -> Rate:
     if len(pts) == 1:
         return Rate(stated, constant=True)
     mean = Fraction(len(pts) - 1, pts[-1] - pts[0]) / index.time_base
-    near = [rate for rate in (stated, *STANDARD_RATES) if abs(rate / mean - 1) <= NEAR]
-    for candidates in ([rate for rate in near if rate in STANDARD_RATES], [*near, mean.limit_denominator(100_000)]):
+    near = [rate for rate in (stated, *CAMERA_RATES) if abs(rate / mean - 1) <= NEAR]
+    for candidates in ([rate for rate in near if rate in CAMERA_RATES], [*near, mean.limit_denominator(100_000)]):
         worst = [(_deviation(pts, index.time_base * rate), rate) for rate in candidates]
         best = min((deviation for deviation, _ in worst), default=1.0)
         if best <= 0.5:  # of rates that fit equally well, the stated one is the likelier
@@ -72,8 +74,8 @@ def source_rate(index: FrameIndex, stated: Fraction) -> Rate:
     quick = 1 / (gaps[len(gaps) // 10] * index.time_base)
     if abs(stated / quick - 1) <= NEAR:
         return Rate(stated, constant=False)
-    nearest = min(STANDARD_RATES, key=lambda rate: abs(rate - quick))
-    above = [rate for rate in STANDARD_RATES if rate >= quick] or [STANDARD_RATES[-1]]
+    nearest = min(CAMERA_RATES, key=lambda rate: abs(rate - quick))
+    above = [rate for rate in CAMERA_RATES if rate >= quick] or [CAMERA_RATES[-1]]
     return Rate(nearest if abs(nearest / quick - 1) <= NEAR else above[0], constant=False)
 
 
