@@ -65,9 +65,11 @@ class VideoPart(Part):
     rungs: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=15)]
     gop_seconds: Annotated[float, Field(gt=0, le=10)] = 2.0
     max_frame_rate: Annotated[int, Field(ge=1, le=120)] = 60
+    """Of every rendition, in frames per second. With either timing a faster source loses frames evenly: of 120 every
+    second one is left, of 240 every fourth."""
     timing: Literal["constant", "source"] = "constant"
     """constant: one global frame map onto a constant rate (players seek exactly, chunks agree); source: the source's
-    own timestamps, for download files of variable-rate sources."""
+    own timestamps, for download files of variable-rate sources; frames are left out only above max_frame_rate."""
     dynamic_range: Literal["sdr", "source"] = "sdr"
     """sdr: PQ and HLG are tone-mapped; source: HDR stays HDR (10-bit codecs only)."""
 

@@ -96,6 +96,15 @@ def source_rows(index: FrameIndex) -> list[FrameRow]:
     return [FrameRow(source, pts - first) for source, pts in zip(_names(index), index.pts, strict=True)]
 
 
+def thinned_rows(index: FrameIndex, rate: Rate, most: Fraction) -> list[FrameRow]:
+    """Of a source faster than `most` frames per second, those that a constant rate of `most` shows, at their own times.
+
+    Where such a source is slow for a while, it loses none.
+    """
+    kept = {row.source for row in constant_rows(index, rate, most)}
+    return [row for row in source_rows(index) if row.source in kept]
+
+
 def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[FrameRow]:
     """Output frame k, at time k / `output`, shows the source frame nearest to that time.
 

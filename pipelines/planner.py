@@ -11,7 +11,7 @@ from pipelines.cut import cut
 from pipelines.encoders import gop_frames, rendition_plan
 from pipelines.errors import NoDecodableStream
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
-from pipelines.frames import HOLD_S, constant_rows, held_rows, source_rate, source_rows
+from pipelines.frames import HOLD_S, constant_rows, held_rows, source_rate, source_rows, thinned_rows
 from pipelines.plan import (
     AudioTrackPlan,
     ColorTags,
@@ -79,8 +79,12 @@ def _frame_map(source: VideoFacts, index: FrameIndex, wanted: VideoPart, *, with
         rows = constant_rows(index, rate, fps)
         time_base, duration_s = 1 / fps, float(len(rows) / fps)
     else:
-        fps, rows, time_base = rate.fps, source_rows(index), index.time_base
-        duration_s = float((rows[-1].pts + index.last_duration) * time_base)
+        if rate.fps > wanted.max_frame_rate:
+            rows = thinned_rows(index, rate, fps)
+        else:
+            fps, rows = rate.fps, source_rows(index)
+        time_base = index.time_base
+        duration_s = float((index.pts[-1] - index.pts[0] + index.last_duration) * time_base)
     own_frames = len(rows)
     sound_s = index.sound_end_s - float(index.pts[0] * index.time_base) if with_sound else 0.0
     if sound_s > duration_s + HOLD_S:

@@ -103,6 +103,26 @@ def test_source_timing_keeps_the_source_s_own_times_and_clock() -> None:
     assert video.duration_s == pytest.approx(12_900 / 90_000)
 
 
+def test_source_timing_above_the_highest_rate_keeps_every_second_frame_at_its_own_time() -> None:
+    fast = index(Fraction(120), 10)
+    _, video, rows = planned(replace(VIDEO, frame_rate=Fraction(120)), fast, recipe(timing="source", max_frame_rate=60))
+    assert [row.source for row in rows] == list(fast.pts[::2])
+    assert [row.pts for row in rows] == [pts - fast.pts[0] for pts in fast.pts[::2]]
+    assert (video.frame_rate, video.time_base, video.gop_frames) == (Fraction(60), Fraction(1, 90_000), 120)
+    assert video.duration_s == pytest.approx(10), "the last frame kept is shown until the source ends"
+
+
+def test_source_timing_takes_frames_only_from_where_a_variable_source_is_too_fast() -> None:
+    slow, burst = [90_000 + 3000 * n for n in range(60)], [270_000 + 750 * n for n in range(120)]
+    found = index(pts=(*slow, *burst), keys=(90_000,), last_duration=750)
+    _, video, rows = planned(replace(VIDEO, frame_rate=Fraction(60)), found, recipe(timing="source", max_frame_rate=60))
+    assert [row.source for row in rows if row.source < 270_000] == slow
+    assert len([row for row in rows if row.source >= 270_000]) == pytest.approx(60, abs=1)
+    assert video.duration_s == pytest.approx(3)
+    unbound = planned(replace(VIDEO, frame_rate=Fraction(60)), found, recipe(timing="source", max_frame_rate=120))
+    assert len(unbound[2]) == 180
+
+
 def test_a_portrait_telephone_video_is_turned_and_fits_upright_rungs() -> None:
     _, video, _ = planned(replace(VIDEO, rotation_deg=90))
     assert (video.renditions[-1].width, video.renditions[-1].height) == (1080, 1920)
