@@ -9,7 +9,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
+from statistics import median_low
 
 from pipelines.errors import LimitExceeded
 from pipelines.plan import FrameIndex, FrameRow
@@ -32,7 +33,7 @@ NEAR = 0.02  # a measured rate this close to a standard one may be that one
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The frame rate of a source, and whether every frame sits within half a frame of that grid."""
+    """The frame rate of a source, and whether every frame sits within half a frame of that grid, the first on it."""
 
     fps: Fraction
     constant: bool
@@ -126,6 +127,20 @@ def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[Frame
     _check_count(count)
     names = _names(index)
     return [FrameRow(names[shown], number) for number, shown in enumerate(_shown(places, max(1, count)))]
+
+
+def phase_s(index: FrameIndex, rows: Sequence[FrameRow], time_base: Fraction) -> Fraction:
+    """Seconds by which the source's frames come after the times that `rows` show them at, counted from the first frame.
+
+    It is the median over the frames: sound that is moved by as much suits most of them, where sound that follows the
+    first one alone would be off for the whole video when that one came late or early.
+    """
+    ticks, first = index.time_base / time_base, index.pts[0]
+    late = []
+    for source, shown in groupby(rows, lambda row: row.source):
+        pts = source if index.matching == "pts" else index.pts[source]
+        late.append((pts - first) * ticks.numerator - next(shown).pts * ticks.denominator)
+    return Fraction(median_low(late), ticks.denominator) * time_base
 
 
 def held_rows(rows: Sequence[FrameRow], ticks_per_frame: Fraction, sound_ticks: float) -> list[FrameRow]:
