@@ -1,5 +1,7 @@
 """One chunk: its files, its report, and sources that break in the middle of it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from pipelines.chunk import ChunkRequest, encode_chunk
 from pipelines.decode import Decoder
+from pipelines.encode import RenditionEncoder
 from pipelines.errors import CorruptMedia, EncodeFailed
 from pipelines.plan import RenditionPlan, VideoPlan
 from pipelines.wire import from_wire, to_wire
@@ -99,6 +102,35 @@ def test_progress_is_told_while_frames_before_the_chunk_are_skipped(
     heard: list[dict[str, Any]] = []
     encode_chunk(request(video, 1, tmp_path), heard.append)
     assert sum(update["frames_done"] == 0 for update in heard) >= 30
+
+
+def busy(seconds: float) -> None:
+    end_s = time.thread_time() + seconds
+    while time.thread_time() < end_s:
+        pass
+
+
+@pytest.mark.parametrize("step", ["_encode", "_drain"])
+@pytest.mark.parametrize(("doing", "alive"), [(busy, True), (time.sleep, False)])
+def test_an_encoder_that_works_without_taking_or_giving_a_frame_is_told_of_and_one_that_hangs_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, doing: Callable[[float], None], alive: bool
+) -> None:
+    heard: list[dict[str, Any]] = []
+    during: list[int] = []
+    original = getattr(RenditionEncoder, step)
+
+    def slow(self: RenditionEncoder, *work: Any) -> None:
+        if not during:
+            doing(0.5)  # until the queue in front of it is full
+            before = len(heard)
+            doing(1.5)
+            during.append(len(heard) - before)
+        original(self, *work)
+
+    monkeypatch.setattr("pipelines.chunk.REPORT_S", 0.1)
+    monkeypatch.setattr(RenditionEncoder, step, slow)
+    encode_chunk(request(planned(clip(**SMALL), chunks=1), 0, tmp_path), heard.append)
+    assert (during[0] >= 3) if alive else (during == [0])
 
 
 def test_requests_and_results_survive_the_pipe(tmp_path: Path) -> None:
