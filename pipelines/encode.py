@@ -156,7 +156,11 @@ class RenditionEncoder:
 
     def _drain(self) -> None:
         """Encode what the encoder still holds: at 2160p a minute's work, of which the first packet may take all."""
-        self._container.mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if self.frames == 1:
+            for packet in packets:
+                packet.dts = packet.pts  # x265 leaves that of an only frame undefined, and few numbers can be written
+        self._container.mux(packets)
 
 
 def _failed(plan: RenditionPlan, error: av.error.FFmpegError) -> EncodeFailed:

@@ -133,6 +133,32 @@ def test_an_encoder_that_works_without_taking_or_giving_a_frame_is_told_of_and_o
     assert (during[0] >= 3) if alive else (during == [0])
 
 
+class UndefinedTimes:
+    """An encoder's stream that says of decoding times what x265 does of an only frame: what lay in its memory."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def encode(self, frame: av.VideoFrame | None) -> list[Any]:
+        packets: list[Any] = self.stream.encode(frame)
+        for packet in packets:
+            packet.dts = -140_101_833_196_626
+        return packets
+
+
+def test_a_video_of_one_frame_is_written_though_its_encoder_leaves_its_decoding_time_undefined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RenditionEncoder._open
+    monkeypatch.setattr(RenditionEncoder, "_open", lambda *given: UndefinedTimes(original(*given)))
+    video = planned(clip(**SMALL | {"frames": 1}), chunks=1)
+    (made,) = encode_chunk(request(video, 0, tmp_path), silent).renditions
+    assert frame_numbers(Path(made.path)) == [0]
+
+
 def test_requests_and_results_survive_the_pipe(tmp_path: Path) -> None:
     asked = request(planned(clip(**SMALL), chunks=3), 1, tmp_path)
     assert from_wire(ChunkRequest, to_wire(asked)) == asked

@@ -158,7 +158,7 @@ def test_progressive_frames_pass_a_deinterlacer_untouched() -> None:
 @pytest.mark.parametrize(("transfer", "number"), [("smpte2084", 16), ("arib-std-b67", 18)])
 def test_hdr_becomes_sdr_at_the_planned_size_readable_and_with_greys_that_are_grey(transfer: str, number: int) -> None:
     hdr = {"codec": "hevc", "pix_fmt": "yuv420p10le", "primaries": 9, "transfer": number, "matrix": 9}
-    path = clip(frames=1, width=320, height=180, **hdr)
+    path = clip(frames=2, width=320, height=180, **hdr)  # x265 gives the only frame of a video an undefined dts
     stage = SourceStage(planned(path, tone_map=True, width=160, height=96).video)
     assert stage.out_tags == BT709
     greys = [flat((luma, 128, 128), "yuv420p10le", (320, 180)) for luma in (40, 90, 140)]
