@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -65,9 +65,11 @@ class VideoPart(Part):
     rungs: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=15)]
     gop_seconds: Annotated[float, Field(gt=0, le=10)] = 2.0
     max_frame_rate: Annotated[int, Field(ge=1, le=120)] = 60
+    """Of every rendition, in frames per second. With either timing a faster source loses frames evenly: of 120 every
+    second one is left, of 240 every fourth."""
     timing: Literal["constant", "source"] = "constant"
     """constant: one global frame map onto a constant rate (players seek exactly, chunks agree); source: the source's
-    own timestamps, for download files of variable-rate sources."""
+    own timestamps, for download files of variable-rate sources; frames are left out only above max_frame_rate."""
     dynamic_range: Literal["sdr", "source"] = "sdr"
     """sdr: PQ and HLG are tone-mapped; source: HDR stays HDR (10-bit codecs only)."""
 
@@ -112,6 +114,13 @@ class AudioPart(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _unique("renditions", (rendition.name for rendition in self.renditions))
+        for first, second in combinations(self.renditions, 2):
+            # A playlist groups the tracks of each rendition under its rate; in one group their names would repeat.
+            if first.bitrate_bps // 1000 == second.bitrate_bps // 1000:
+                raise ValueError(
+                    f"renditions: {first.name} and {second.name} both have {first.bitrate_bps // 1000} kbit/s, by "
+                    "which players tell them apart; give them different values of bitrate_bps"
+                )
         return self
 
 

@@ -8,13 +8,15 @@ NEARLY = Fraction(95, 100)
 """A source that is cropped by a few lines still is of its class: 1906×1072 is Full HD to whoever sent it, and 1280×720
 would throw away half of its pixels."""
 
-STANDARD_RATES = tuple(
+PLAYER_RATES = tuple(
     Fraction(*rate)
     for rate in (
         (25, 2), (15_000, 1001), (15, 1), (24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1),
         (48, 1), (50, 1), (60_000, 1001), (60, 1), (100, 1), (120_000, 1001), (120, 1),
     )
 )  # fmt: skip
+"""What to make of a rate that is nearly one of these. Not `pipelines.frames.CAMERA_RATES`, which says what a source may
+have been recorded at: nothing is published at 240, and rates below 12.5 stay as they were measured."""
 SNAP = Fraction(1, 2000)
 """How far a measured rate may be off to be taken for a standard one: half the gap (0.1 %) between a rate and its
 NTSC variant, so that no rate lies near to both."""
@@ -55,7 +57,7 @@ def output_frame_rate(source: Fraction, max_rate: int) -> Fraction:
     making it 30 would drop a frame every three seconds).
     """
     rate = source / -(-source // (max_rate * SLIGHTLY_OVER))
-    nearest = min(STANDARD_RATES, key=lambda standard: abs(standard - rate))
+    nearest = min(PLAYER_RATES, key=lambda standard: abs(standard - rate))
     if abs(nearest - rate) <= nearest * SNAP and nearest <= max_rate:
         return nearest
     simple = rate.limit_denominator(MAX_DENOMINATOR)

@@ -10,6 +10,7 @@ import av.error
 import av.filter
 
 from pipelines.errors import EncodeFailed
+from pipelines.facts import USUAL_LAYOUTS
 from pipelines.plan import AudioTrackPlan
 
 AAC_FRAME_SAMPLES = 1024
@@ -18,10 +19,6 @@ AAC_FRAME_SAMPLES = 1024
 # the sum is kept at the standard levels (centre and surround at -3 dB, no LFE) and a look-ahead limiter takes the rare
 # peaks. limit: -1 dBFS, the headroom that lossy coding needs; level=false: no make-up gain; latency=true: no delay.
 DOWNMIX_LIMITER = "limit=0.891:level=false:latency=true"
-
-
-# What channels without names are taken for, by their number.
-USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class Shape:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUEUE_BYTES = 24_000_000  # of shared frames that wait for the slowest rendition: 7 at 1080p
 LEAST_QUEUE_FRAMES = 3  # larger pictures need longer for each, and stall nobody with fewer
 REPORT_S = 0.5
+SIGN_CPU_S = 0.1  # of work that counts as a sign of life; waiting for a minute takes less, however busy the machine is
 # A viewer forgives a glitch. A chunk is at least some seconds long; when more than a quarter of it is not the video,
 # the file is broken, and a rendition of it would only hide that.
 DAMAGED_SHARE = 0.25
@@ -128,6 +129,7 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
                     depth=depth,
                     threads=max(1, request.threads * plan.width * plan.height // pixels),
                     on_frames=meter.add,
+                    on_wait=meter.wait,
                 )
             )
     except BaseException:
@@ -262,12 +264,20 @@ class _Meter:
         self._frames = len(request.pts)
         self._done = {plan.name: 0 for plan in request.video.renditions}
         self._report, self._lock, self._told = report, threading.Lock(), time.monotonic()
+        self._used_s = time.process_time()
 
     def add(self, name: str, frames: int) -> None:
         """`frames` more of rendition `name` are encoded."""
         with self._lock:
             self._done[name] += frames
         self.tell()
+
+    def wait(self) -> None:
+        """Tell that an encoder is at work though no frame comes or goes: one that hangs uses no CPU."""
+        used_s = time.process_time()  # of all threads
+        if used_s - self._used_s >= SIGN_CPU_S:
+            self._used_s = used_s
+            self.tell()
 
     def tell(self, *, at_once: bool = False) -> None:
         """Report where things stand, unless that was done a moment ago."""

@@ -9,10 +9,12 @@ import av
 
 from pipelines.facts import VideoFacts
 from pipelines.opening import demux_source, open_source
+from pipelines.picture_facts import pixel_aspect
 from pipelines.usage import cpu_of, thread_ids
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.rational import AVRational
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -50,9 +52,8 @@ class Decoder:
 
     @property
     def sample_aspect_ratio(self) -> Fraction:
-        """Of the frame given last; 1 when unset."""
-        ratio = self._stream.codec_context.sample_aspect_ratio
-        return Fraction(ratio.numerator, ratio.denominator) if ratio else Fraction(1)
+        """Of the pixels of the frame given last."""
+        return self._stated_aspect or self._coded_aspect
 
     def all(self) -> "Iterator[VideoFrame]":
         """Every frame from the top; what cannot be decoded is left out."""
@@ -91,6 +92,9 @@ class Decoder:
         context.open(strict=False)
         self._own_threads = thread_ids() - before
         self._at_top = True
+        stated, coded = _aspect(self._stream.sample_aspect_ratio), _aspect(context.sample_aspect_ratio)
+        self._stated_aspect = stated if stated != coded else None  # a container that contradicts its codec is believed
+        self._coded_aspect = coded
 
     def _from(self, target: int | None) -> "Iterator[VideoFrame]":
         if target is None:
@@ -106,7 +110,7 @@ class Decoder:
 
     def _frames(self) -> "Iterator[VideoFrame]":
         assert self._container is not None
-        self._at_top = False
+        self._at_top, first = False, True
         for packet in demux_source(self._container, self._stream):
             try:
                 frames: list[VideoFrame] = packet.decode()
@@ -118,7 +122,13 @@ class Decoder:
             for frame in frames:
                 self.decoded_frames += 1
                 self._on_frame()
+                if first or frame.key_frame:  # the decoder tells of a change while frames from before it still come out
+                    self._coded_aspect, first = _aspect(self._stream.codec_context.sample_aspect_ratio), False
                 yield frame
+
+
+def _aspect(claimed: "AVRational | None") -> Fraction:
+    return pixel_aspect(Fraction(claimed.numerator, claimed.denominator) if claimed else None)
 
 
 def _skip_to(frames: "Iterator[VideoFrame]", first: int) -> "tuple[int, VideoFrame | None]":

@@ -41,12 +41,14 @@ class RenditionEncoder:
         depth: int,
         threads: int,
         on_frames: Callable[[str, int], None],
+        on_wait: Callable[[], None],
     ) -> None:
+        """`on_wait` is called now and then by whoever waits for the thread: until there is room, or for its end."""
         self.plan, self.path = plan, path
         self.frames = 0
         self.cpu_s = self.filter_cpu_s = 0.0
         self.error: BaseException | None = None
-        self._time_base, self._on_frames = video.time_base, on_frames
+        self._time_base, self._on_frames, self._on_wait = video.time_base, on_frames, on_wait
         self._graph = RenditionGraph(plan, tags)
         self._queue: Queue[Work | None] = Queue(maxsize=depth)
         self._ended = threading.Event()
@@ -82,7 +84,9 @@ class RenditionEncoder:
 
     def join(self) -> None:
         """Wait for the end; raises what the thread died of."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(POLL_S)
+            self._on_wait()
         if self.error is not None:
             raise self.error
 
@@ -97,6 +101,7 @@ class RenditionEncoder:
             try:
                 self._queue.put(item, timeout=POLL_S)
             except Full:
+                self._on_wait()
                 continue
             return
         raise Stopped(self.plan.name)
@@ -126,7 +131,7 @@ class RenditionEncoder:
         try:
             while (work := self._take()) is not None:
                 self._encode(*work)
-            self._container.mux(self._stream.encode(None))
+            self._drain()
             self.cpu_s = time.thread_time() - started + cpu_of(self._own_threads)
             self._container.close()
         except Stopped:
@@ -148,6 +153,14 @@ class RenditionEncoder:
             self._container.mux(self._stream.encode(frame))
             self.frames += 1
             self._on_frames(self.plan.name, 1)
+
+    def _drain(self) -> None:
+        """Encode what the encoder still holds: at 2160p a minute's work, of which the first packet may take all."""
+        packets = self._stream.encode(None)
+        if self.frames == 1:
+            for packet in packets:
+                packet.dts = packet.pts  # x265 leaves that of an only frame undefined, and few numbers can be written
+        self._container.mux(packets)
 
 
 def _failed(plan: RenditionPlan, error: av.error.FFmpegError) -> EncodeFailed:

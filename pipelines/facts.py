@@ -8,6 +8,9 @@ Range = Literal["limited", "full"]
 FieldOrder = Literal["progressive", "top", "bottom"]
 DynamicRange = Literal["sdr", "pq", "hlg"]
 
+# What channels without names are taken for, by their number (FFmpeg's names).
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:

@@ -41,11 +41,12 @@ class Shape:
     width: int
     height: int
     format: str
+    aspect: Fraction = Fraction(1)  # of one pixel
 
     @classmethod
-    def of(cls, frame: VideoFrame) -> "Shape":
-        """The shape of `frame`."""
-        return cls(frame.width, frame.height, frame.format.name)
+    def of(cls, frame: VideoFrame, aspect: Fraction = Fraction(1)) -> "Shape":
+        """The shape of `frame`, whose pixels have this `aspect`."""
+        return cls(frame.width, frame.height, frame.format.name, aspect)
 
 
 class Graph:
@@ -81,7 +82,8 @@ class Graph:
 class SourceStage:
     """What every source frame goes through once: deinterlacing, tone map, upright turn.
 
-    A frame whose size differs from the plan's (the stream changed in the middle) is fitted into the planned picture.
+    A frame whose size or pixel aspect differs from the plan's (the stream changed in the middle) is fitted into the
+    planned picture.
     """
 
     def __init__(self, video: VideoPlan) -> None:
@@ -102,10 +104,10 @@ class SourceStage:
         """The (key, frame) pairs that are ready once `frame` is in; `aspect` is that of its pixels."""
         _tag(frame, self.tags)
         done: list[tuple[int, VideoFrame]] = []
-        shape = Shape.of(frame)
+        shape = Shape.of(frame, aspect)
         if shape != self._shape:
             done = self.finish()
-            nodes = self._nodes(shape, aspect)
+            nodes = self._nodes(shape)
             self._graph = Graph(shape, self.tags, nodes) if nodes else None
             self._shape = shape
         if self._graph is None:
@@ -131,13 +133,14 @@ class SourceStage:
             named.append((self._keys.pop(int(number)), frame))
         return named
 
-    def _nodes(self, shape: Shape, aspect: Fraction) -> list[Node]:
+    def _nodes(self, shape: Shape) -> list[Node]:
         stage, source = self._stage, self._source
         nodes: list[Node] = []
         if stage.deinterlace:
             nodes.append(("bwdif", DEINTERLACE))
-        if (shape.width, shape.height) != (source.width, source.height):
-            nodes += _fitted(shape, aspect, source.width, source.height, source.sample_aspect_ratio)
+        planned = Shape(source.width, source.height, shape.format, source.sample_aspect_ratio)
+        if shape != planned:
+            nodes += _fitted(shape, planned)
         if stage.tone_map:
             nodes += [("scale", f"{stage.width}:{stage.height}:{SCALER}:{TONE_MAP}"), ("format", "yuv420p")]
         nodes += TURNS.get(stage.rotation_deg, [])
@@ -186,9 +189,10 @@ def _tag(frame: VideoFrame, tags: ColorTags) -> None:
     frame.color_range = RANGES[tags.range]
 
 
-def _fitted(shape: Shape, aspect: Fraction, width: int, height: int, target: Fraction) -> list[Node]:
-    """Scale pixels of `aspect` into `width` × `height` pixels of aspect `target`, with black bars if need be."""
-    stretched = shape.width * aspect / target
+def _fitted(shape: Shape, planned: Shape) -> list[Node]:
+    """Scale pictures of `shape` into those of `planned`, with black bars if need be."""
+    width, height = planned.width, planned.height
+    stretched = shape.width * shape.aspect / planned.aspect
     factor = min(width / stretched, Fraction(height, shape.height))
     inner = [min(limit, max(2, 2 * floor(size * factor / 2 + Fraction(1, 2)))) for limit, size in
              ((width, stretched), (height, Fraction(shape.height)))]  # fmt: skip

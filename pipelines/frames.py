@@ -9,7 +9,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
+from statistics import median_low
 
 from pipelines.errors import LimitExceeded
 from pipelines.plan import FrameIndex, FrameRow
@@ -17,7 +18,9 @@ from pipelines.plan import FrameIndex, FrameRow
 ROW_BYTES = 16
 MAX_ROWS = 4_000_000  # 18 hours at 60 frames per second; two frames a day apart must not become a map of gigabytes
 
-STANDARD_RATES = tuple(
+# What cameras and screen recorders are set to: where a source's times fit one of these, that is its rate. What is made
+# of it is another question, and another list (`ladders.select.PLAYER_RATES`).
+CAMERA_RATES = tuple(
     Fraction(*rate)
     for rate in (
         (10, 1), (12, 1), (25, 2), (15, 1), (20, 1), (24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1), (48, 1),
@@ -30,7 +33,7 @@ NEAR = 0.02  # a measured rate this close to a standard one may be that one
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The frame rate of a source, and whether every frame sits within half a frame of that grid."""
+    """The frame rate of a source, and whether every frame sits within half a frame of that grid, the first on it."""
 
     fps: Fraction
     constant: bool
@@ -62,8 +65,8 @@ def source_rate(index: FrameIndex, stated: Fraction) -> Rate:
     if len(pts) == 1:
         return Rate(stated, constant=True)
     mean = Fraction(len(pts) - 1, pts[-1] - pts[0]) / index.time_base
-    near = [rate for rate in (stated, *STANDARD_RATES) if abs(rate / mean - 1) <= NEAR]
-    for candidates in ([rate for rate in near if rate in STANDARD_RATES], [*near, mean.limit_denominator(100_000)]):
+    near = [rate for rate in (stated, *CAMERA_RATES) if abs(rate / mean - 1) <= NEAR]
+    for candidates in ([rate for rate in near if rate in CAMERA_RATES], [*near, mean.limit_denominator(100_000)]):
         worst = [(_deviation(pts, index.time_base * rate), rate) for rate in candidates]
         best = min((deviation for deviation, _ in worst), default=1.0)
         if best <= 0.5:  # of rates that fit equally well, the stated one is the likelier
@@ -72,8 +75,8 @@ def source_rate(index: FrameIndex, stated: Fraction) -> Rate:
     quick = 1 / (gaps[len(gaps) // 10] * index.time_base)
     if abs(stated / quick - 1) <= NEAR:
         return Rate(stated, constant=False)
-    nearest = min(STANDARD_RATES, key=lambda rate: abs(rate - quick))
-    above = [rate for rate in STANDARD_RATES if rate >= quick] or [STANDARD_RATES[-1]]
+    nearest = min(CAMERA_RATES, key=lambda rate: abs(rate - quick))
+    above = [rate for rate in CAMERA_RATES if rate >= quick] or [CAMERA_RATES[-1]]
     return Rate(nearest if abs(nearest / quick - 1) <= NEAR else above[0], constant=False)
 
 
@@ -92,6 +95,15 @@ def source_rows(index: FrameIndex) -> list[FrameRow]:
     _check_count(len(index.pts))
     first = index.pts[0]
     return [FrameRow(source, pts - first) for source, pts in zip(_names(index), index.pts, strict=True)]
+
+
+def thinned_rows(index: FrameIndex, rate: Rate, most: Fraction) -> list[FrameRow]:
+    """Of a source faster than `most` frames per second, those that a constant rate of `most` shows, at their own times.
+
+    Where such a source is slow for a while, it loses none.
+    """
+    kept = {row.source for row in constant_rows(index, rate, most)}
+    return [row for row in source_rows(index) if row.source in kept]
 
 
 def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[FrameRow]:
@@ -115,6 +127,20 @@ def constant_rows(index: FrameIndex, rate: Rate, output: Fraction) -> list[Frame
     _check_count(count)
     names = _names(index)
     return [FrameRow(names[shown], number) for number, shown in enumerate(_shown(places, max(1, count)))]
+
+
+def phase_s(index: FrameIndex, rows: Sequence[FrameRow], time_base: Fraction) -> Fraction:
+    """Seconds by which the source's frames come after the times that `rows` show them at, counted from the first frame.
+
+    It is the median over the frames: sound that is moved by as much suits most of them, where sound that follows the
+    first one alone would be off for the whole video when that one came late or early.
+    """
+    ticks, first = index.time_base / time_base, index.pts[0]
+    late = []
+    for source, shown in groupby(rows, lambda row: row.source):
+        pts = source if index.matching == "pts" else index.pts[source]
+        late.append((pts - first) * ticks.numerator - next(shown).pts * ticks.denominator)
+    return Fraction(median_low(late), ticks.denominator) * time_base
 
 
 def held_rows(rows: Sequence[FrameRow], ticks_per_frame: Fraction, sound_ticks: float) -> list[FrameRow]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MediaError
+from pipelines.facts import USUAL_LAYOUTS
 from pipelines.limits import Limits
 from pipelines.native import UNTYPED, Log, from_log, native_errors, tail
 from pipelines.opening import context_of, demux_source, may_decode, open_source
@@ -21,7 +22,6 @@ LATE_PACKETS = 900  # until a recording that was joined in the middle must have 
 LATE_BYTES = 400_000_000
 AUDIO_PACKETS = 4000  # of all audio streams together, until each must have given a sound
 AUDIO_BYTES = 100_000_000
-USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ AUDIO_DECODERS = (
 
 DECODERS = frozenset(VIDEO_DECODERS + AUDIO_DECODERS)
 UPLOAD_BOXES = ("mdat", "free", "uuid", "moof")  # one of which an interrupted upload ends in
+FRAGMENT_BOXES = ("styp", "sidx", "emsg", "prft", "moof", "mdat")  # that a fragment consists of, or that announce one
 PROBE_BYTES = 50_000_000  # a 100 Mbit/s transport stream whose sound starts 4 s late is still understood
 PROBE_US = 20_000_000
 IO_TIMEOUT_S = 30.0  # for one open or one read of a local file: a disk that hangs, a loop in a demuxer
@@ -152,6 +153,8 @@ def _look_inside(file: BinaryIO, size: int, kind: Signature) -> MediaError | Non
             return CorruptMedia("the file has no index (no moov box)")
         if facts.cut == "moov":
             raise TruncatedMedia("the file ends in the middle of its index: was the upload interrupted?")
+        if facts.has_fragments and facts.cut in FRAGMENT_BOXES:  # what came before it would pass for the whole
+            raise TruncatedMedia("the file ends in the middle of a fragment: was the upload interrupted?")
     if kind.name == "a Matroska or WebM file" and ebml.is_encrypted(file, size):
         raise EncryptedMedia("the media is encrypted")
     return None

@@ -118,6 +118,19 @@ def mastering_display(data: bytes | None) -> str | None:
     return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({round(high * 10_000)},{round(low * 10_000)})"
 
 
+def dolby_profile_without_base(data: bytes | None) -> int | None:
+    """The Dolby Vision profile (FFmpeg's AVDOVIDecoderConfigurationRecord) whose pictures only Dolby's decoders know.
+
+    None where the base layer is ordinary SDR, HDR10 or HLG. Profile 5 never has such a layer. Records from before there
+    was a compatibility id have 0 there, so 0 is believed only of the later profiles that may lack one.
+    """
+    if data is None or len(data) < 8:
+        return None
+    profile, compatibility_id = data[2], data[7]
+    lacks_base = profile == 5 or (profile in (10, 20) and compatibility_id == 0)
+    return profile if lacks_base else None
+
+
 def content_light(data: bytes | None) -> str | None:
     """FFmpeg's AVContentLightMetadata as "max_cll,max_fall" in cd/m²; None when both are 0 (unknown)."""
     if data is None or len(data) < 8:

@@ -127,7 +127,9 @@ class Plan:
     info: MediaInfo
     video: VideoPlan | None
     audio: tuple[AudioTrackPlan, ...]
-    start_s: Fraction  # source time that becomes 0 in every output: the first video frame, else the first audio sample
+    # Source time that becomes 0 in every output: the first video frame, were it where the others put it (see
+    # frames.phase_s), else the first audio sample.
+    start_s: Fraction
     duration_s: float
     hls: bool
     dash: bool

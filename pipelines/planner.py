@@ -11,7 +11,7 @@ from pipelines.cut import cut
 from pipelines.encoders import gop_frames, rendition_plan
 from pipelines.errors import NoDecodableStream
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
-from pipelines.frames import HOLD_S, constant_rows, held_rows, source_rate, source_rows
+from pipelines.frames import HOLD_S, constant_rows, held_rows, phase_s, source_rate, source_rows, thinned_rows
 from pipelines.plan import (
     AudioTrackPlan,
     ColorTags,
@@ -22,6 +22,8 @@ from pipelines.plan import (
     SourceStage,
     VideoPlan,
 )
+
+SLIDES_BELOW_FPS = 10  # half a frame of a slide show is seconds: moving the sound by as much would cut into it
 
 
 def make_plan(
@@ -36,8 +38,9 @@ def make_plan(
     rows: list[FrameRow] = []
     start_s = Fraction(0)
     if recipe.video is not None and info.video is not None and index is not None:
-        video, rows = _video(info.video, index, recipe, target_chunks)
-        start_s = index.pts[0] * index.time_base
+        frames = _frame_map(info.video, index, recipe.video, with_sound=recipe.audio is not None)
+        video = _video(info.video, index, recipe, frames, target_chunks)
+        rows, start_s = frames.rows, frames.start_s
     audio = _audio(info.audio, recipe.audio) if recipe.audio is not None else ()
     if video is None and audio:
         start_s = Fraction(min(track.start_s for track in info.audio)).limit_denominator(1_000_000)
@@ -68,6 +71,7 @@ class _FrameMap:
     rows: list[FrameRow]
     duration_s: float
     held_frames: int
+    start_s: Fraction  # as Plan.start_s
 
 
 def _frame_map(source: VideoFacts, index: FrameIndex, wanted: VideoPart, *, with_sound: bool) -> _FrameMap:
@@ -75,27 +79,31 @@ def _frame_map(source: VideoFacts, index: FrameIndex, wanted: VideoPart, *, with
     fps = output_frame_rate(rate.fps, wanted.max_frame_rate)
     while fps < 1:  # a slide show: each picture is shown a few times over, so that GOPs are as short as elsewhere
         fps *= 2
+    start_s = index.pts[0] * index.time_base
     if wanted.timing == "constant":
         rows = constant_rows(index, rate, fps)
+        if rate.fps >= SLIDES_BELOW_FPS:
+            start_s += phase_s(index, rows, 1 / fps)
         time_base, duration_s = 1 / fps, float(len(rows) / fps)
     else:
-        fps, rows, time_base = rate.fps, source_rows(index), index.time_base
-        duration_s = float((rows[-1].pts + index.last_duration) * time_base)
+        if rate.fps > wanted.max_frame_rate:
+            rows = thinned_rows(index, rate, fps)
+        else:
+            fps, rows = rate.fps, source_rows(index)
+        time_base = index.time_base
+        duration_s = float((index.pts[-1] - index.pts[0] + index.last_duration) * time_base)
     own_frames = len(rows)
-    sound_s = index.sound_end_s - float(index.pts[0] * index.time_base) if with_sound else 0.0
+    sound_s = index.sound_end_s - float(start_s) if with_sound else 0.0
     if sound_s > duration_s + HOLD_S:
         step = 1 / (fps * time_base)
         rows = held_rows(rows, step, sound_s / float(time_base))
         duration_s = float((rows[-1].pts + step) * time_base)
-    return _FrameMap(fps, time_base, rows, duration_s, len(rows) - own_frames)
+    return _FrameMap(fps, time_base, rows, duration_s, len(rows) - own_frames, start_s)
 
 
-def _video(
-    source: VideoFacts, index: FrameIndex, recipe: Recipe, target_chunks: int
-) -> tuple[VideoPlan, list[FrameRow]]:
+def _video(source: VideoFacts, index: FrameIndex, recipe: Recipe, frames: _FrameMap, target_chunks: int) -> VideoPlan:
     wanted = recipe.video
     assert wanted is not None
-    frames = _frame_map(source, index, wanted, with_sound=recipe.audio is not None)
     gop = gop_frames(frames.fps, wanted.gop_seconds)
     renditions = _renditions(source, recipe, frames.fps, gop)
     stage = _stage(source, wanted, renditions)
@@ -108,7 +116,7 @@ def _video(
         tone_map=stage.tone_map,
         deinterlace=stage.deinterlace,
     )
-    plan = VideoPlan(
+    return VideoPlan(
         source=source,
         stage=stage,
         matching=index.matching,
@@ -122,7 +130,6 @@ def _video(
         why_not_chunkable=index.why_not_chunkable,
         held_frames=frames.held_frames,
     )
-    return plan, frames.rows
 
 
 def _renditions(source: VideoFacts, recipe: Recipe, fps: Fraction, gop: int) -> tuple[RenditionPlan, ...]:

@@ -14,7 +14,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from pipelines import picture_facts
-from pipelines.errors import CorruptMedia, NoDecodableStream, TruncatedMedia, UnsupportedCodec
+from pipelines.errors import CorruptMedia, NoDecodableStream, TruncatedMedia, UnsupportedCodec, UnsupportedMedia
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
 from pipelines.heads import AudioHead, VideoHead, audio_heads, video_head
 from pipelines.languages import iso_639_2
@@ -137,6 +137,7 @@ def _video_facts(stream: Any, head: VideoHead, limits: Limits, duration_s: float
     context, frame = stream.codec_context, head.first
     assert frame is not None
     claims = context.coded_side_data
+    _check_dolby(_bytes(claims.get("dovi_conf")))
     pixel_format = frame.format.name
     primaries, transfer, space = picture_facts.colors(
         pixel_format,
@@ -185,6 +186,16 @@ def _video_facts(stream: Any, head: VideoHead, limits: Limits, duration_s: float
     )
     _check_shown(facts, limits)
     return facts
+
+
+def _check_dolby(record: bytes | None) -> None:
+    """Refuse pictures in Dolby's own colour space, which would come out green and purple."""
+    profile = picture_facts.dolby_profile_without_base(record)
+    if profile is not None:
+        raise UnsupportedMedia(
+            f"the video is Dolby Vision profile {profile}, which has no HDR10, HLG or SDR picture: upload one that has",
+            detail={"dolby_vision_profile": profile},
+        )
 
 
 def _check_shown(facts: VideoFacts, limits: Limits) -> None:

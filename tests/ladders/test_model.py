@@ -34,6 +34,14 @@ def test_two_audio_renditions_of_one_name_are_refused() -> None:
         AudioPart(renditions=SOUND.renditions * 2)
 
 
+@pytest.mark.parametrize("bitrate_bps", [128_000, 128_999])
+def test_two_audio_renditions_that_players_could_not_tell_apart_are_refused(bitrate_bps: int) -> None:
+    mono = AudioRendition(name="mono", bitrate_bps=bitrate_bps, channels=1)
+    with pytest.raises(ValidationError, match="128k and mono both have 128 kbit/s"):
+        AudioPart(renditions=(*SOUND.renditions, mono))
+    AudioPart(renditions=(*SOUND.renditions, mono.model_copy(update={"bitrate_bps": 127_999})))
+
+
 def test_hdr_is_not_kept_in_8_bit_h264() -> None:
     with pytest.raises(ValidationError, match="needs the codec hevc or av1"):
         VideoPart(codec=H264(), rungs=(SMALL,), dynamic_range="source")

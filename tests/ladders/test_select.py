@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ladders.catalog import load_preset
 from ladders.model import Rung, SelectedRung, SourceShape, VideoPart
-from ladders.select import NEARLY, STANDARD_RATES, output_frame_rate, select_rungs
+from ladders.select import NEARLY, PLAYER_RATES, output_frame_rate, select_rungs
 
 STANDARD = load_preset("standard").video
 assert STANDARD is not None
@@ -174,7 +174,7 @@ def test_a_source_within_the_limit_keeps_its_rate_to_within_a_two_thousandth(sou
         assert abs(output_frame_rate(source, 60) - source) <= source / 2000 + Fraction(1, 1001 * 1001)
 
 
-@given(st.sampled_from(STANDARD_RATES), st.integers(-3, 3))
+@given(st.sampled_from(PLAYER_RATES), st.integers(-3, 3))
 def test_a_standard_rate_survives_the_rounding_of_containers(rate: Fraction, noise: int) -> None:
     assert output_frame_rate(rate + Fraction(noise, 10_000), 120) == rate
 

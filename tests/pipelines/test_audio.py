@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ladders.catalog import load_recipe
 from pipelines.audio import AudioProof, AudioRequest, encode_audio
 from pipelines.audio_encode import AAC_FRAME_SAMPLES, Shape
 from pipelines.audio_timeline import Timeline
 from pipelines.errors import CorruptMedia, NoDecodableStream
+from pipelines.inspect import InspectRequest, inspect
+from pipelines.limits import Limits
 from pipelines.plan import AudioTrackPlan
+from pipelines.planner import make_plan
 from tests.support.media import Sound, clip, joined_ts, remuxed
 
 TRACK = AudioTrackPlan(
@@ -69,6 +73,24 @@ def test_sound_stays_in_step_with_the_picture_to_five_milliseconds(tmp_path: Pat
     assert abs(proof.start_offset_ms) <= 5
     for found, wanted in zip(loud_parts_ms(proof.path), (0, 1000, 2000), strict=True):
         assert abs(found - wanted) <= 5
+
+
+@pytest.mark.parametrize("late_ms", [14, -14])
+def test_sound_stays_in_step_with_all_pictures_when_the_first_one_came_late_or_early(
+    tmp_path: Path, late_ms: int
+) -> None:
+    times = (60, *(60 + late_ms + round(number * 1000 / 30) for number in range(1, 90)))
+    source = clip(suffix="mkv", frames=90, bframes=0, pts=times, time_base=Fraction(1, 1000), audio=(Sound(),))
+    found = inspect(InspectRequest(str(source), Limits(), "video"), lambda _: None)
+    plan, rows = make_plan(found.info, found.index, load_recipe("preview"), target_chunks=1)
+    assert plan.video is not None
+    assert found.index is not None
+    assert [row.source for row in rows] == list(found.index.pts), "every frame once"
+    (proof,) = encoded(source, tmp_path, *plan.audio, start_s=plan.start_s, duration_s=plan.duration_s)
+    for whole_s, heard_ms in zip((1, 2), loud_parts_ms(proof.path)[-2:], strict=True):
+        for row in rows[1:]:
+            moved_ms = float(1000 * (row.pts * plan.video.time_base - row.source * found.index.time_base))
+            assert abs(heard_ms - 1000 * whole_s - moved_ms) <= 5
 
 
 def test_sound_that_begins_before_the_picture_is_trimmed(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """One chunk: its files, its report, and sources that break in the middle of it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from pipelines.chunk import ChunkRequest, encode_chunk
 from pipelines.decode import Decoder
+from pipelines.encode import RenditionEncoder
 from pipelines.errors import CorruptMedia, EncodeFailed
 from pipelines.plan import RenditionPlan, VideoPlan
 from pipelines.wire import from_wire, to_wire
@@ -99,6 +102,61 @@ def test_progress_is_told_while_frames_before_the_chunk_are_skipped(
     heard: list[dict[str, Any]] = []
     encode_chunk(request(video, 1, tmp_path), heard.append)
     assert sum(update["frames_done"] == 0 for update in heard) >= 30
+
+
+def busy(seconds: float) -> None:
+    end_s = time.thread_time() + seconds
+    while time.thread_time() < end_s:
+        pass
+
+
+@pytest.mark.parametrize("step", ["_encode", "_drain"])
+@pytest.mark.parametrize(("doing", "alive"), [(busy, True), (time.sleep, False)])
+def test_an_encoder_that_works_without_taking_or_giving_a_frame_is_told_of_and_one_that_hangs_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, doing: Callable[[float], None], alive: bool
+) -> None:
+    heard: list[dict[str, Any]] = []
+    during: list[int] = []
+    original = getattr(RenditionEncoder, step)
+
+    def slow(self: RenditionEncoder, *work: Any) -> None:
+        if not during:
+            doing(0.5)  # until the queue in front of it is full
+            before = len(heard)
+            doing(1.5)
+            during.append(len(heard) - before)
+        original(self, *work)
+
+    monkeypatch.setattr("pipelines.chunk.REPORT_S", 0.1)
+    monkeypatch.setattr(RenditionEncoder, step, slow)
+    encode_chunk(request(planned(clip(**SMALL), chunks=1), 0, tmp_path), heard.append)
+    assert (during[0] >= 3) if alive else (during == [0])
+
+
+class UndefinedTimes:
+    """An encoder's stream that says of decoding times what x265 does of an only frame: what lay in its memory."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def encode(self, frame: av.VideoFrame | None) -> list[Any]:
+        packets: list[Any] = self.stream.encode(frame)
+        for packet in packets:
+            packet.dts = -140_101_833_196_626
+        return packets
+
+
+def test_a_video_of_one_frame_is_written_though_its_encoder_leaves_its_decoding_time_undefined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RenditionEncoder._open
+    monkeypatch.setattr(RenditionEncoder, "_open", lambda *given: UndefinedTimes(original(*given)))
+    video = planned(clip(**SMALL | {"frames": 1}), chunks=1)
+    (made,) = encode_chunk(request(video, 0, tmp_path), silent).renditions
+    assert frame_numbers(Path(made.path)) == [0]
 
 
 def test_requests_and_results_survive_the_pipe(tmp_path: Path) -> None:

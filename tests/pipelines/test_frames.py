@@ -7,7 +7,16 @@ from itertools import pairwise
 import pytest
 
 from pipelines.errors import LimitExceeded
-from pipelines.frames import ROW_BYTES, Rate, constant_rows, pack_rows, source_rate, source_rows, unpack_rows
+from pipelines.frames import (
+    ROW_BYTES,
+    Rate,
+    constant_rows,
+    pack_rows,
+    phase_s,
+    source_rate,
+    source_rows,
+    unpack_rows,
+)
 from pipelines.plan import FrameIndex, FrameRow
 
 MS = Fraction(1, 1000)
@@ -117,6 +126,30 @@ def test_a_single_frame_has_the_stated_rate() -> None:
     found = index([123], last=40)
     assert source_rate(found, Fraction(25)) == Rate(Fraction(25), constant=True)
     assert constant_rows(found, Rate(Fraction(25), constant=True), Fraction(25)) == [FrameRow(123, 0)]
+
+
+@pytest.mark.parametrize("late_ms", [14, -14])
+def test_all_frames_but_the_first_decide_how_late_the_frames_are(late_ms: int) -> None:
+    pts = [0, *(value + late_ms for value in grid(Fraction(25), 100)[1:])]
+    for matching in ("pts", "ordinal"):
+        found = index(pts, matching=matching)
+        rows = constant_rows(found, source_rate(found, Fraction(25)), Fraction(25))
+        assert phase_s(found, rows, Fraction(1, 25)) == Fraction(late_ms, 1000)
+
+
+def test_one_late_frame_and_times_rounded_to_milliseconds_do_not_make_the_frames_late() -> None:
+    pts = grid(NTSC, 999)
+    pts[500] += 12
+    found = index(pts)
+    rows = constant_rows(found, source_rate(found, NTSC), NTSC)
+    assert abs(phase_s(found, rows, 1 / NTSC)) < MS / 2
+
+
+def test_a_frame_that_is_shown_again_counts_once_for_how_late_the_frames_are() -> None:
+    found = index([0, *(1000 + 40 * n for n in range(10))])
+    rows = constant_rows(found, Rate(Fraction(25), constant=False), Fraction(25))
+    assert len(rows) == 35
+    assert phase_s(found, rows, Fraction(1, 25)) == 0
 
 
 def test_two_frames_a_day_apart_do_not_become_millions() -> None:

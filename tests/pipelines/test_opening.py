@@ -299,6 +299,26 @@ def test_a_fragment_without_its_header_is_refused_by_name(tmp_path: Path) -> Non
     assert "fragment" in error.public_message
 
 
+@pytest.mark.parametrize("audio", [(), (Sound(),)])
+def test_a_fragmented_mp4_that_ends_inside_a_fragment_is_refused_as_truncated(
+    tmp_path: Path, audio: tuple[Sound, ...]
+) -> None:
+    data = clip(frames=120, audio=audio, mux_options=(("movflags", "frag_keyframe+empty_moov"),)).read_bytes()
+    last = data.rindex(b"moof") - 4
+    media = last + int.from_bytes(data[last : last + 4], "big")
+    for end in (last + 8, media - 1, media + 8, media + int.from_bytes(data[media : media + 4], "big") - 1):
+        error = _refusal(_written(tmp_path, data[:end]))
+        assert isinstance(error, TruncatedMedia), f"cut at {end} of {len(data)}"
+        assert "fragment" in error.public_message
+    open_source(_written(tmp_path, data)).close()
+
+
+def test_a_fragmented_mp4_whose_own_index_at_the_end_is_cut_is_opened(tmp_path: Path) -> None:
+    """All its media is there; only what would speed up seeking is not."""
+    data = clip(mux_options=(("movflags", "frag_keyframe+empty_moov"),)).read_bytes()
+    open_source(_written(tmp_path, data[: data.rindex(b"mfra") + 8])).close()
+
+
 def test_random_bytes_are_not_media(tmp_path: Path) -> None:
     data = np.random.default_rng(1).bytes(65_536)
     assert isinstance(_refusal(_written(tmp_path, data)), NotMedia)

@@ -95,12 +95,51 @@ def test_a_fast_source_is_divided_down_to_the_highest_rate() -> None:
     assert [row.source for row in rows[:3]] == [90_000, 91_500, 93_000]
 
 
+@pytest.mark.parametrize("late_ticks", [1260, -1260, 2100, -2100])  # 14 ms; 23 ms, which no constant rate explains
+def test_the_time_of_all_frames_but_a_first_one_off_the_grid_becomes_zero(late_ticks: int) -> None:
+    regular = index()
+    pts = (regular.pts[0], *(value + late_ticks for value in regular.pts[1:]))
+    plan, _, rows = planned(frames=replace(regular, pts=pts, keys=pts[::60]))
+    shown = [row for row in rows if row.source != pts[0]]
+    assert len(shown) >= 598, "of two pictures within a third of a frame the first is shown"
+    offsets = {Fraction(row.source, 90_000) - plan.start_s - Fraction(row.pts, 30) for row in shown}
+    assert offsets == {Fraction(0)}
+    assert plan.start_s != 1
+
+
+def test_sound_stays_with_the_first_picture_of_a_slide_show() -> None:
+    pts = tuple(90_000 * (1 + at_s) for at_s in (0, 7, 12, 17, 22))
+    source = replace(VIDEO, frame_rate=Fraction(1, 5))
+    plan, _, _ = planned(source, frames=index(pts=pts, keys=pts, last_duration=450_000))
+    assert plan.start_s == 1
+
+
 def test_source_timing_keeps_the_source_s_own_times_and_clock() -> None:
     pts = (90_000, 93_000, 99_000, 99_900)
     _, video, rows = planned(frames=index(pts=pts, keys=(90_000,), last_duration=3000), wanted=recipe(timing="source"))
     assert video.time_base == Fraction(1, 90_000)
     assert [row.pts for row in rows] == [0, 3000, 9000, 9900]
     assert video.duration_s == pytest.approx(12_900 / 90_000)
+
+
+def test_source_timing_above_the_highest_rate_keeps_every_second_frame_at_its_own_time() -> None:
+    fast = index(Fraction(120), 10)
+    _, video, rows = planned(replace(VIDEO, frame_rate=Fraction(120)), fast, recipe(timing="source", max_frame_rate=60))
+    assert [row.source for row in rows] == list(fast.pts[::2])
+    assert [row.pts for row in rows] == [pts - fast.pts[0] for pts in fast.pts[::2]]
+    assert (video.frame_rate, video.time_base, video.gop_frames) == (Fraction(60), Fraction(1, 90_000), 120)
+    assert video.duration_s == pytest.approx(10), "the last frame kept is shown until the source ends"
+
+
+def test_source_timing_takes_frames_only_from_where_a_variable_source_is_too_fast() -> None:
+    slow, burst = [90_000 + 3000 * n for n in range(60)], [270_000 + 750 * n for n in range(120)]
+    found = index(pts=(*slow, *burst), keys=(90_000,), last_duration=750)
+    _, video, rows = planned(replace(VIDEO, frame_rate=Fraction(60)), found, recipe(timing="source", max_frame_rate=60))
+    assert [row.source for row in rows if row.source < 270_000] == slow
+    assert len([row for row in rows if row.source >= 270_000]) == pytest.approx(60, abs=1)
+    assert video.duration_s == pytest.approx(3)
+    unbound = planned(replace(VIDEO, frame_rate=Fraction(60)), found, recipe(timing="source", max_frame_rate=120))
+    assert len(unbound[2]) == 180
 
 
 def test_a_portrait_telephone_video_is_turned_and_fits_upright_rungs() -> None:

@@ -19,6 +19,7 @@ from pipelines.errors import (
     RejectedMedia,
     TruncatedMedia,
     UnsupportedCodec,
+    UnsupportedMedia,
 )
 from pipelines.facts import MediaInfo, VideoFacts
 from pipelines.inspect import Inspected, InspectRequest, inspect
@@ -130,6 +131,45 @@ def test_hdr10_keeps_its_mastering_display_and_light_levels() -> None:
     assert (facts.color_primaries, facts.color_space) == ("bt2020", "bt2020nc")
     assert facts.mastering_display == mastering
     assert facts.content_light == "1000,400"
+
+
+def _dolby_vision(tmp_path: Path, profile: int, compatibility_id: int) -> Path:
+    """A HEVC MP4 that says it is Dolby Vision.
+
+    No free encoder makes Dolby Vision, but this one box alone tells of it: the pictures need not be real.
+    """
+    box_type = b"dvcC" if profile < 8 else b"dvvC"
+    record = bytes([1, 0, profile << 1, 6 << 3 | 0b101, compatibility_id << 4]) + bytes(19)
+    box = (8 + len(record)).to_bytes(4, "big") + box_type + record
+    data = clip(codec="hevc", pix_fmt="yuv420p10le", frames=4).read_bytes()  # its index stands after the media
+    at = data.index(b"hvcC") - 4
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hev1"):
+        start = data.rindex(name, 0, at) - 4
+        size = int.from_bytes(data[start : start + 4], "big") + len(box)
+        data = data[:start] + size.to_bytes(4, "big") + data[start + 4 :]
+    target = tmp_path / f"dolby-{profile}-{compatibility_id}.mp4"
+    target.write_bytes(data[:at] + box + data[at:])
+    return target
+
+
+@pytest.mark.parametrize(("profile", "compatibility_id"), [(5, 0), (20, 0)])
+def test_dolby_vision_without_an_ordinary_picture_is_refused_by_its_profile(
+    tmp_path: Path, profile: int, compatibility_id: int
+) -> None:
+    with pytest.raises(UnsupportedMedia, match=f"Dolby Vision profile {profile}") as raised:
+        _probe(_dolby_vision(tmp_path, profile, compatibility_id))
+    assert "\n" not in raised.value.public_message
+
+
+@pytest.mark.parametrize(("profile", "compatibility_id"), [(4, 2), (7, 6), (7, 0), (8, 1), (8, 2), (8, 4), (20, 1)])
+def test_dolby_vision_over_an_ordinary_picture_is_read_as_that_picture(
+    tmp_path: Path, profile: int, compatibility_id: int
+) -> None:
+    path = _dolby_vision(tmp_path, profile, compatibility_id)
+    with av.open(str(path)) as container:
+        record = container.streams.video[0].codec_context.coded_side_data["dovi_conf"]
+    assert (record[2], record[7]) == (profile, compatibility_id), "the box is not read"
+    assert _video(path).codec == "hevc"
 
 
 def test_hlg_is_seen_by_its_transfer_function() -> None:
