@@ -4,6 +4,8 @@ Pure functions over numbers and bytes; `pipelines.join` gathers them from the fi
 """
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
 
 NAL_SEI = {"h264": {6}, "hevc": {39, 40}}
 NAL_DELIMITER = {"h264": 9, "hevc": 35}
@@ -102,3 +104,15 @@ def peak_bitrate(sizes_bits: Sequence[int], shown_s: Sequence[float], *, window_
 def keys_on_grid(keys: Sequence[int], pts: Sequence[int], gop_frames: int) -> bool:
     """True when exactly every `gop_frames`-th frame of `pts` is a key frame; `keys` are the key frames' pts, rising."""
     return list(keys) == list(pts[::gop_frames])
+
+
+def same_times(found: Sequence[int], tick_s: Fraction, planned: Sequence[int], planned_tick_s: Fraction) -> bool:
+    """True when both are the same moments, exactly, each counted in ticks of its own length."""
+    scale = planned_tick_s / tick_s
+    # Whole numbers on both sides: a film has a million frames, and fractions cost ten times as much.
+    return [at * scale.denominator for at in found] == [at * scale.numerator for at in planned]
+
+
+def times_in_order(dts: Sequence[int], pts: Sequence[int]) -> bool:
+    """True when packets are due strictly one after the other, and none after its frame is shown."""
+    return all(a < b for a, b in pairwise(dts)) and all(due <= at for due, at in zip(dts, pts, strict=True))
