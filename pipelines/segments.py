@@ -1,6 +1,8 @@
 """What our own media files hold, packet by packet, as a player comes to know them."""
 
+import hashlib
 import io
+from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,7 @@ class Scan:
 
     tick_s: Fraction
     packets: int = 0
+    times_sha256: str = ""  # of the presentation times of all packets, in ticks, rising
     start_s: Fraction = Fraction(0)  # of the first frame or sample that is shown
     end_s: Fraction = Fraction(0)
     keys_s: list[Fraction] = field(default_factory=list)
@@ -141,7 +144,8 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
     tick_s = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     is_video = stream.type == "video"
     # Whole ticks inside the loop: a film has a million packets, and fractions cost ten times as much as reading them.
-    packets = end = 0
+    end = 0
+    times = array("q")
     shown: Fraction | None = None
     keys: list[int] = []
     bounds: list[tuple[int, int, bool]] = []  # of every segment: first and last tick, and whether a key frame leads
@@ -152,7 +156,7 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         pts = packet.pts
         if pts is None or not packet.size:
             continue
-        packets += 1
+        times.append(pts)
         until = pts + (packet.duration or 0)
         end = max(end, until)
         if packet.is_keyframe and is_video:
@@ -170,7 +174,8 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         raise ProofFailed("nothing of a file of ours can be decoded")
     return Scan(
         tick_s=tick_s,
-        packets=packets,
+        packets=len(times),
+        times_sha256=hashlib.sha256(array("q", sorted(times))).hexdigest(),
         start_s=shown,
         other_start_s=shown,
         end_s=end * tick_s,

@@ -352,9 +352,31 @@ def break_mp4(root: Path) -> None:
     (root / "mp4/whole.mp4").unlink()
 
 
+def break_one_time(root: Path) -> None:
+    """One frame a tick later: its composition offset is the last number in the segment's trun box."""
+    segment = root / "video/low/seg_00001.m4s"
+    data = bytearray(segment.read_bytes())
+    trun = data.index(b"trun")
+    size = int.from_bytes(data[trun - 4 : trun])
+    offset = slice(trun - 4 + size - 4, trun - 4 + size)
+    data[offset] = (int.from_bytes(data[offset]) + 1).to_bytes(4)
+    segment.write_bytes(data)
+
+
+def break_one_time_of_the_mp4(root: Path) -> None:
+    """One run of frames a tick later: a composition offset in the ctts box."""
+    path = root / "mp4/high.mp4"
+    data = bytearray(path.read_bytes())
+    offset = data.index(b"ctts") + 4 + 4 + 4 + 8 + 4  # of the second run, behind version, count and the first
+    data[offset : offset + 4] = (int.from_bytes(data[offset : offset + 4]) + 1).to_bytes(4)
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
+        (break_one_time, "video/low shows its packets at other times"),
+        (break_one_time_of_the_mp4, r"mp4/high\.mp4 shows its packets at other times"),
         (break_missing, "1 files that the manifests name do not exist"),
         (break_extra, "1 files are in no manifest"),
         (break_swapped, "segment 1 of video/low"),
