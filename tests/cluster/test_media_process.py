@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import psutil
@@ -42,6 +43,15 @@ def endless(tmp_path: Path) -> Path:
 def children() -> list[psutil.Process]:
     """The media processes below this one; servers that other tests keep running are no matter here."""
     return [p for p in psutil.Process().children(recursive=True) if "pipelines" in p.cmdline()]
+
+
+def child_that(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have media processes run `code`, in which `main` is the real program, instead of it."""
+    script = folder / "child.py"
+    start = "import sys\nfrom pipelines.__main__ import main\nsys.argv = sys.argv[3:]  # without -s -m\n"
+    script.write_text(f"#!{sys.executable}\n{start}{dedent(code)}")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
 
 
 def while_it_runs(act: Any) -> threading.Thread:
@@ -90,6 +100,28 @@ def test_one_that_hangs_is_ended_by_the_clock(endless: Path) -> None:
 def test_one_that_makes_no_progress_is_ended_before_its_time(endless: Path) -> None:
     with pytest.raises(MediaTimeout, match="no progress"):
         run_media("inspect", request(endless), Inspected, limits(stall_s=1.0), Watch())
+
+
+def test_one_that_decodes_for_long_is_kept_alive_by_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_decoder = """
+        import time
+        import pipelines.decode as decode
+        fast = decode.demux_source
+        def slow(*streams):
+            for packet in fast(*streams):
+                time.sleep(0.1)
+                yield packet
+        decode.demux_source = slow
+        main()
+    """
+    child_that(slow_decoder, tmp_path, monkeypatch)
+    path = clip(frames=30, suffix="h264")  # without times: all of it is decoded to be counted
+    answer = run_media("inspect", request(path), Inspected, limits(wall_s=60.0, stall_s=2.0), Watch())
+    assert answer.usage.wall_s > 5.0
+    assert answer.result.index is not None
+    assert len(answer.result.index.pts) == 30
 
 
 def test_a_crash_in_native_code_is_an_error_of_the_media(endless: Path) -> None:
