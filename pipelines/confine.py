@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
+CPU_GRACE_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,18 @@ def confine(limits: ProcessLimits, parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
-    _lower(resource.RLIMIT_CPU, limits.cpu_s)
+    # The signal says which limit it was; at the hard one there is only SIGKILL, which an operator could have sent.
+    _lower(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + CPU_GRACE_S)
+    # Python ignores this signal: libraries would see a write that fails, and each say so in its own way or not at all.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     _lower(resource.RLIMIT_NOFILE, 512)
 
 
-def _lower(which: int, value: int) -> None:
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
+def _lower(which: int, soft: int, hard: int | None = None) -> None:
+    """Set the limit, `hard` as high as `soft` unless given; what is lower already stays."""
+    _, most = resource.getrlimit(which)
+    wanted = (soft, soft if hard is None else hard)
+    resource.setrlimit(
+        which, wanted if most == resource.RLIM_INFINITY else (min(wanted[0], most), min(wanted[1], most))
+    )

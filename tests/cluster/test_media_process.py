@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -14,11 +15,13 @@ import psutil
 import pytest
 
 from cluster.media_process import Cancelled, Watch, run_media, variables
+from pipelines.audio import AudioRequest, AudioResult
 from pipelines.confine import ProcessLimits
-from pipelines.errors import DecoderCrashed, MediaProcessFailed, MediaTimeout, NotMedia
+from pipelines.errors import DecoderCrashed, LimitExceeded, MediaProcessFailed, MediaTimeout, NotMedia
 from pipelines.inspect import Inspected, InspectRequest
 from pipelines.limits import Limits
-from tests.support.media import clip
+from pipelines.plan import AudioTrackPlan
+from tests.support.media import Sound, clip
 
 LIMITS = ProcessLimits(wall_s=20.0, stall_s=20.0, memory_bytes=8_000_000_000, cpu_s=60, file_bytes=1_000_000_000)
 
@@ -129,6 +132,36 @@ def test_a_crash_in_native_code_is_an_error_of_the_media(endless: Path) -> None:
     with pytest.raises(DecoderCrashed, match="SIGSEGV"):
         run_media("inspect", request(endless), Inspected, LIMITS, Watch())
     thread.join()
+
+
+def test_one_that_computes_for_too_long_is_told_from_one_that_somebody_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = """
+        import pipelines.inspect as inspect
+        def spin(request: inspect.InspectRequest, report):
+            while True:
+                pass
+        inspect.inspect = spin
+        main()
+    """
+    child_that(busy, tmp_path, monkeypatch)
+    with pytest.raises(MediaTimeout, match="1 s of computing time"):
+        run_media("inspect", request(tmp_path), Inspected, limits(cpu_s=1), Watch())
+
+
+def test_an_output_that_grows_too_large_is_an_error_of_the_media_and_not_of_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The limit holds for what Python caches of its modules, too.
+    no_cache = variables() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    monkeypatch.setattr("cluster.media_process.variables", lambda: no_cache)
+    track = AudioTrackPlan("eng", 1, "eng", None, True, 128_000, 2, 48_000)
+    source = clip(frames=90, audio=(Sound(),))
+    asked = AudioRequest(str(source), (track,), Fraction(0), 3.0, has_video=True, out_dir=str(tmp_path))
+    with pytest.raises(LimitExceeded, match="grew beyond"):
+        run_media("audio", asked, AudioResult, limits(file_bytes=2_000), Watch())
+    assert run_media("audio", asked, AudioResult, LIMITS, Watch()).result.tracks[0].bytes > 2_000
 
 
 def test_a_fault_of_our_own_is_not_blamed_on_the_media() -> None:
