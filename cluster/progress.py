@@ -27,8 +27,11 @@ class JobProgress:
         self.audio = "encoding" if has_audio else "none"
 
     def chunk(self, number: int, frames_done: dict[str, int]) -> None:
-        """Frames that chunk `number` has encoded so far, per rendition; a chunk that starts over counts anew."""
-        self._per_chunk[number] = frames_done
+        """Frames that chunk `number` has encoded so far, per rendition; a chunk that starts over counts anew.
+
+        Names that the plan does not have are dropped: they come from where a stranger's bytes were parsed.
+        """
+        self._per_chunk[number] = {name: frames_done[name] for name in self.renditions if name in frames_done}
 
     def chunk_done(self, number: int, frames: int) -> None:
         """All renditions of the chunk are stored."""

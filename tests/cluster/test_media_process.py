@@ -171,6 +171,45 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_media() -> None:
     assert "KeyError" in failed.value.detail["native"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no JSON at all",
+        "",
+        "\\xff\\xfe",
+        "[" * 100_000,
+        "[]",
+        "7",
+        '"progress"',
+        "{}",
+        '{"result": {}, "error": {}}',
+        '{"something": {}}',
+        '{"progress": 7}',
+        '{"progress": {"renditions": ["low"]}}',
+        '{"progress": {"renditions": {"low": "many"}}}',
+        '{"progress": {"renditions": {"low": -1}}}',
+        '{"progress": {"renditions": {"low": NaN}}}',
+        '{"progress": {"renditions": {"low": true}}}',
+        '{"error": "crashed"}',
+        '{"error": {"code": ["not_media"], "message": "x"}}',
+        '{"error": {"code": "not_media"}}',
+        '{"error": {"code": "not_media", "message": "x", "detail": 7}}',
+        '{"result": null}',
+        '{"result": {}}',
+        '{"result": {"info": 7, "index": null}}',
+        '{"result": {"info": {"container": 7}, "index": null}}',
+        '{"result": {"info": null, "index": {"time_base": "1/0"}}}',
+    ],
+)
+def test_one_that_says_what_makes_no_sense_fails_and_brings_nobody_else_down(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = line.encode().decode("unicode_escape").encode("latin-1")
+    child_that(f"import os\nos.write(1, {said!r} + b'\\n')\n", tmp_path, monkeypatch)
+    with pytest.raises(MediaProcessFailed, match="did not answer as it should"):
+        run_media("inspect", request(tmp_path), Inspected, LIMITS, Watch())
+
+
 def test_cancelling_ends_it_at_once(endless: Path) -> None:
     watch = Watch()
     thread = while_it_runs(lambda _: watch.cancelled.set())
