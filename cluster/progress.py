@@ -1,23 +1,19 @@
 """How far a job is, per rendition, from what its steps report."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
-
-STAGES = ("inspecting", "encoding", "packaging", "done")
 
 
 @dataclass(slots=True)
 class JobProgress:
     """Frames done per rendition and the present stage; a snapshot of it is what the API shows."""
 
-    stage: str = "inspecting"
+    stage: str = "inspecting"  # encoding, packaging, done
     frames: int = 0  # of the output; 0 for audio-only sources
     renditions: tuple[str, ...] = ()
     audio: str = "none"  # none, encoding, done
     chunks_total: int = 0
     chunks_done: int = 0
-    started: float = field(default_factory=time.monotonic)
     _per_chunk: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def planned(self, frames: int, renditions: tuple[str, ...], chunks: int, has_audio: bool) -> None:
