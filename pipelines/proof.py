@@ -60,11 +60,12 @@ def decode_times(pts: Sequence[int], coded: Sequence[int]) -> list[int]:
     """The dts of packets whose pts, in coded order, are `coded`; `pts` are the same in rising order.
 
     A packet is due when the frame of its place is shown, put off by the smallest delay with which none is due after it
-    is shown; before the first frame time runs on at the first frame's pace. Right for constant and variable rates.
+    is shown; before the first frame time runs on at the quickest frames' pace, so that a first picture that stands for
+    long does not make the track longer. Right for constant and variable rates.
     """
     place = {value: number for number, value in enumerate(pts)}
     delay = max((number - place[value] for number, value in enumerate(coded)), default=0)
-    step = pts[1] - pts[0] if len(pts) > 1 else 1
+    step = min((b - a for a, b in pairwise(pts)), default=1)
     return [pts[n - delay] if n >= delay else pts[0] - (delay - n) * step for n in range(len(coded))]
 
 

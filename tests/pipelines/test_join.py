@@ -269,6 +269,14 @@ def test_a_variable_rate_join_ends_when_its_last_frame_does(tmp_path: Path) -> N
     assert joined.proof.duration_s == pytest.approx(video.video.duration_s, abs=0.001)
 
 
+def test_a_first_picture_that_stands_for_long_makes_a_reordered_join_no_longer(tmp_path: Path) -> None:
+    pts = (0, *(5000 + n * 40 for n in range(29)))
+    path = clip(**SMALL | {"frames": 30}, pts=pts, time_base=Fraction(1, 1000))
+    joined = encode_and_join(planned(path, chunks=3, renditions=encoded_as("h264")), tmp_path)
+    assert joined.proof.ok
+    assert joined.proof.duration_s == pytest.approx(6.16)
+
+
 def test_requests_and_proofs_survive_the_pipe(tmp_path: Path) -> None:
     video, chunks = three_chunks()
     asked = JoinRequest((), replace(video.video, chunks=()), "frames.i64")
