@@ -171,8 +171,11 @@ def test_a_buffer_that_would_run_dry_is_found_out(tmp_path: Path) -> None:
     refused(tmp_path, "buffer underflows", renditions=(tight,))
 
 
-def damaged(monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Any]], None]) -> None:
-    """Have every join write its file, and `damage` change the list of its packets afterwards."""
+def damaged(monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Any]], None], header_end: bytes = b"") -> None:
+    """Have every join write its file, and `damage` change the list of its packets afterwards.
+
+    `header_end` takes the place of the last bytes of the parameter sets.
+    """
 
     def write_and_damage(rendition: Any, *rest: Any) -> None:
         write(rendition, *rest)
@@ -181,6 +184,9 @@ def damaged(monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Any]], None]
             origin = source.streams.video[0]
             stream = out.add_stream_from_template(origin)
             stream.time_base = origin.time_base
+            if header_end:
+                whole_header = origin.codec_context.extradata or b""
+                stream.codec_context.extradata = whole_header[: -len(header_end)] + header_end
             packets = [packet for packet in source.demux(origin) if packet.size]
             damage(packets)
             for packet in packets:
@@ -245,6 +251,17 @@ def test_a_joined_file_that_is_not_what_was_written_is_found_out(
 ) -> None:
     damaged(monkeypatch, damage)
     refused(tmp_path, why)
+
+
+def test_a_joined_file_with_a_header_that_is_not_its_chunks_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = three_chunks()[1][0]
+    with av.open(str(chunk)) as container:
+        header = container.streams.video[0].codec_context.extradata or b""
+    pps_end = header.rindex(b"\x68") + 2  # behind the type of the last unit and a byte of what it says
+    damaged(monkeypatch, nothing, bytes([header[pps_end] ^ 1]) + header[pps_end + 1 :])
+    refused(tmp_path, "2 different parameter sets")
 
 
 def test_copying_alone_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
