@@ -148,8 +148,7 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
     times = array("q")
     shown: Fraction | None = None
     keys: list[int] = []
-    bounds: list[tuple[int, int, bool]] = []  # of every segment: first and last tick, and whether a key frame leads
-    seen = 0
+    bounds: dict[int, tuple[int, int, bool]] = {}  # by segment: first and last tick, and whether a key frame leads
     for packet in container.demux(stream):
         if shown is None:
             shown = _shown_s(packet)  # of a short track only the empty packet at the end brings it out
@@ -164,12 +163,8 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         if parts is None:
             continue
         number = parts.which(packet.pos or 0)
-        if number != seen:
-            seen = number
-            bounds.append((pts, until, packet.is_keyframe))
-        else:
-            first, last, leads = bounds[-1]
-            bounds[-1] = (min(first, pts), max(last, until), leads)
+        first, last, leads = bounds.get(number, (pts, until, packet.is_keyframe))
+        bounds[number] = (min(first, pts), max(last, until), leads)
     if shown is None:
         raise ProofFailed("nothing of a file of ours can be decoded")
     return Scan(
@@ -180,7 +175,7 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         other_start_s=shown,
         end_s=end * tick_s,
         keys_s=[key * tick_s for key in keys],
-        parts=[Part(first * tick_s, last * tick_s, leads) for first, last, leads in bounds],
+        parts=[Part(first * tick_s, last * tick_s, leads) for first, last, leads in bounds.values()],
     )
 
 
