@@ -211,10 +211,6 @@ def _package_renditions(video: VideoPlan | None, folder: Path) -> tuple[PackageR
         PackageRendition(
             name=r.name,
             path=str(_joined(folder, r.name)),
-            codec=r.codec,
-            width=r.width,
-            height=r.height,
-            frame_rate=video.frame_rate,
             mp4=r.mp4,
         )
         for r in video.renditions

@@ -77,7 +77,8 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
     """Run `command` in a fresh media process and return its typed answer.
 
     Raises the `MediaError` the process reports, `DecoderCrashed` when native code kills it, `MediaTimeout` when
-    one of its clocks runs out, `Cancelled` when the caller says so. The process and all it started are gone on return.
+    one of its clocks runs out, `MediaProcessFailed` when what it says makes no sense, `Cancelled` when the caller says
+    so. The process and all it started are gone on return.
     """
     started = time.monotonic()
     envelope = {"parent_pid": os.getpid(), "limits": to_wire(limits), "request": to_wire(request)}
@@ -107,7 +108,10 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
         error = MediaError.from_wire(answer["error"])
         error.detail.setdefault("native", native)
         raise error
-    return Answer(from_wire(result_type, answer["result"]), usage)
+    try:
+        return Answer(from_wire(result_type, answer["result"]), usage)
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise _nonsense(f"its result is no {result_type.__name__}: {error}") from error
 
 
 def variables() -> dict[str, str]:
@@ -145,11 +149,49 @@ def _listen(
             if batch is None:
                 return None
             for line in batch:
-                message = json.loads(line)
-                if "progress" in message:
-                    watch.on_progress(message["progress"])
-                else:
-                    return dict(message)
+                kind, value = _message(line)
+                if kind != "progress":
+                    return {kind: value}
+                watch.on_progress(value)
+
+
+def _message(line: bytes) -> tuple[str, dict[str, Any]]:
+    """One line of the protocol; a child that a stranger's bytes have taken over may say anything."""
+    try:
+        message = json.loads(line, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise _nonsense(f"a line of its answer is not JSON: {error}") from error
+    if not isinstance(message, dict) or len(message) != 1:
+        raise _nonsense("a line of its answer is not one progress, result or error")
+    ((kind, value),) = message.items()
+    if kind not in CHECKS or not isinstance(value, dict) or not CHECKS[kind](value):
+        raise _nonsense(f"its {str(kind)[:20]} is of no known shape")
+    return kind, value
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _is_progress(value: dict[str, Any]) -> bool:
+    done = value.get("renditions", {})
+    return isinstance(done, dict) and all(type(count) is int and count >= 0 for count in done.values())
+
+
+def _is_error(value: dict[str, Any]) -> bool:
+    texts = isinstance(value.get("code"), str) and isinstance(value.get("message"), str)
+    return texts and isinstance(value.get("detail", {}), dict)
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "progress": _is_progress,
+    "error": _is_error,
+    "result": lambda _: True,  # by building what was asked for
+}
+
+
+def _nonsense(what: str) -> MediaProcessFailed:
+    return MediaProcessFailed(f"the media process did not answer as it should: {what[:300]}")
 
 
 class _Lines:

@@ -1,23 +1,19 @@
 """How far a job is, per rendition, from what its steps report."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
-
-STAGES = ("inspecting", "encoding", "packaging", "done")
 
 
 @dataclass(slots=True)
 class JobProgress:
     """Frames done per rendition and the present stage; a snapshot of it is what the API shows."""
 
-    stage: str = "inspecting"
+    stage: str = "inspecting"  # encoding, packaging, done
     frames: int = 0  # of the output; 0 for audio-only sources
     renditions: tuple[str, ...] = ()
     audio: str = "none"  # none, encoding, done
     chunks_total: int = 0
     chunks_done: int = 0
-    started: float = field(default_factory=time.monotonic)
     _per_chunk: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def planned(self, frames: int, renditions: tuple[str, ...], chunks: int, has_audio: bool) -> None:
@@ -27,8 +23,11 @@ class JobProgress:
         self.audio = "encoding" if has_audio else "none"
 
     def chunk(self, number: int, frames_done: dict[str, int]) -> None:
-        """Frames that chunk `number` has encoded so far, per rendition; a chunk that starts over counts anew."""
-        self._per_chunk[number] = frames_done
+        """Frames that chunk `number` has encoded so far, per rendition; a chunk that starts over counts anew.
+
+        Names that the plan does not have are dropped: they come from where a stranger's bytes were parsed.
+        """
+        self._per_chunk[number] = {name: frames_done[name] for name in self.renditions if name in frames_done}
 
     def chunk_done(self, number: int, frames: int) -> None:
         """All renditions of the chunk are stored."""

@@ -80,9 +80,12 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage, 
     """Upload `folder`, then its manifest; `check` is called before each file.
 
     Publishing the same content twice is one publication: the manifest that is there stands, and a file that was
-    damaged or removed meanwhile is put back. ObjectExists when other content is at the very place that was asked for.
+    damaged or removed meanwhile is put back. ObjectExists when other content is at the very place that was asked for,
+    ProofFailed when there is nothing to publish.
     """
     artifacts = artifacts_in(folder)
+    if not artifacts:
+        raise ProofFailed("the job made nothing that could be published")
     revision = digest([work.recipe_digest, [[a.path, a.sha256] for a in artifacts]])
     prefix = work.publish_prefix
     if prefix is None:

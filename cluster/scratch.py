@@ -1,10 +1,15 @@
-"""Working folders on the local disk that do not outlive the process that made them."""
+"""Working folders on the local disk that do not outlive the process that made them.
+
+Beside every folder lies a lock file, held for as long as the folder is in use: whoever can take the lock knows that its
+owner is dead. Process ids would not do, because containers that share a disk count them each for itself.
+"""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +17,18 @@ from pathlib import Path
 from cluster.errors import SettingsInvalid
 from pipelines.errors import ScratchFull
 
-# farm-{pid}-{start time of that process}-{random}: a pid alone may belong to somebody else by now
-_NAME = re.compile(r"farm-(\d+)-(\d+)-")
+LOCK = ".lock"
+_NAME = re.compile(r"farm-[0-9a-f]{32}")  # others may keep their own folders here
 
 
 @contextmanager
 def workdir(root: Path) -> Iterator[Path]:
     """A fresh folder under `root`, removed at the end whatever happens; SettingsInvalid when there can be none."""
     root = root.absolute()
+    path = root / f"farm-{uuid.uuid4().hex}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=f"farm-{os.getpid()}-{_started(os.getpid())}-", dir=root))
+        lock = _make(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ScratchFull(f"no room left in {root} (FARM_SCRATCH_DIR)") from error
@@ -30,24 +36,60 @@ def workdir(root: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path, lock)
 
 
 def sweep_dead(root: Path) -> int:
     """Remove the folders of processes that were killed; the number removed."""
     removed = 0
-    for path in root.glob("farm-*-*-*"):
-        match = _NAME.match(path.name)
-        if match and _started(int(match[1])) != int(match[2]):
-            shutil.rmtree(path, ignore_errors=True)
-            removed += 1
+    for name in {found.name.removesuffix(LOCK) for found in root.glob("farm-*")}:
+        path = root / name
+        if not _NAME.fullmatch(name):
+            continue
+        try:
+            lock = _try_lock(path)
+        except OSError:  # no room for the file, or another user's folder: somebody else's to tidy up
+            continue
+        if lock is not None:
+            removed += path.exists()
+            _remove(path, lock)
     return removed
 
 
-def _started(pid: int) -> int:
-    """When process `pid` started, in clock ticks since boot; 0 when there is none."""
+def _make(path: Path) -> int:
+    """Make the folder; its lock comes first and goes last, so that a folder in use is never without."""
+    while (lock := _try_lock(path)) is None:
+        pass  # a sweep holds it for a moment, to find that there is nothing to remove yet
     try:
-        # Field 22 of stat(5); the second field may hold spaces and brackets, so count from the last bracket.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        path.mkdir(mode=0o700)
     except OSError:
-        return 0
+        _remove(path, lock)
+        raise
+    return lock
+
+
+def _remove(path: Path, lock: int) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    _lock_path(path).unlink(missing_ok=True)
+    os.close(lock)
+
+
+def _try_lock(path: Path) -> int | None:
+    """The descriptor that holds the lock of the folder `path` until it is closed; None while somebody else has it."""
+    file = _lock_path(path)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    taken = False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A lock on a file that was removed meanwhile protects nothing: somebody may hold its successor.
+        taken = file.stat().st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        if not taken:
+            os.close(fd)
+    return fd if taken else None
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}{LOCK}")

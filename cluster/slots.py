@@ -28,11 +28,6 @@ class Slots:
         """How many steps may run at once."""
         return self._capacity
 
-    @property
-    def waiting(self) -> int:
-        """How many steps wait for a slot."""
-        return len(self._waiting)
-
     def resize(self, capacity: int) -> None:
         """Follow the cluster as nodes come and go; running steps are left alone."""
         self._capacity = capacity

@@ -165,15 +165,18 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         return {"reused": True}
     plan = required_plan(where, tools)
     with workdir(tools.scratch_dir) as folder:
+        source = tools.source(work, watch)
         asked = AudioRequest(
-            source_path=str(tools.source(work, watch)),
+            source_path=str(source),
             tracks=plan.audio,
             start_s=plan.start_s,
             duration_s=plan.duration_s,
             has_video=plan.video is not None,
             out_dir=str(folder),
         )
-        limits = tools.process_limits("audio", duration_s=plan.duration_s * len(plan.audio))
+        limits = tools.process_limits(
+            "audio", size_bytes=source.stat().st_size, duration_s=plan.duration_s * len(plan.audio)
+        )
         made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch))
         for track in made.result.tracks:
             tools.scratch.put_file(where.audio(track.name), _own_file(folder, f"{track.name}.mp4"))

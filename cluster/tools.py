@@ -17,7 +17,10 @@ from pipelines.limits import Limits
 CHUNK_S_PER_FRAME = 5.0
 MEASURE_S_PER_FRAME = 3.0
 AUDIO_S_PER_S = 0.5
-INSPECT_BYTES_PER_S = 20_000_000
+READ_BYTES_PER_S = 20_000_000
+# Where packets do not tell the frames, all of them are decoded to be counted: 0.1 s for one of 8192 pixels' width.
+INDEX_S_PER_FRAME = 0.2
+LEAST_FRAME_BYTES = 4  # an index entry alone has as many: a small file cannot hold an hour
 BASE_S = 20.0
 INSPECT_STALL_S = 25.0
 
@@ -75,11 +78,19 @@ class Tools:
 def process_limits(
     settings: WorkSettings, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
 ) -> ProcessLimits:
-    """What one media process may use: `frames` are frames × renditions where a command handles each rendition alone."""
+    """What one media process may use.
+
+    `size_bytes` are those of a source that is read whole; `frames` are frames × renditions where a command handles each
+    rendition alone.
+    """
+    read_s = size_bytes / READ_BYTES_PER_S
+    # How long the video is becomes known by inspecting it, so the clock is for the longest that is allowed.
+    most_frames = min(settings.limits.max_frames, size_bytes / LEAST_FRAME_BYTES)
     wall_s = (
         BASE_S
+        + read_s
         + {
-            "inspect": size_bytes / INSPECT_BYTES_PER_S,
+            "inspect": most_frames * INDEX_S_PER_FRAME,
             "chunk": frames * CHUNK_S_PER_FRAME,
             "measure": frames * MEASURE_S_PER_FRAME,
             "audio": duration_s * AUDIO_S_PER_S,
@@ -90,17 +101,17 @@ def process_limits(
     )
     return ProcessLimits(
         wall_s=wall_s,
-        stall_s=_stall_s(command, wall_s, settings),
+        stall_s=_stall_s(command, wall_s, read_s, settings),
         memory_bytes=settings.media_memory_bytes,
         cpu_s=int(wall_s * 8) + 1,
         file_bytes=settings.media_file_bytes,
     )
 
 
-def _stall_s(command: str, wall_s: float, settings: WorkSettings) -> float:
-    """Silence that is too long."""
+def _stall_s(command: str, wall_s: float, read_s: float, settings: WorkSettings) -> float:
+    """Silence that is too long; a file may be read to its end before the next packet of a wanted stream is found."""
     if command == "inspect":  # a stranger's file that hangs a demuxer must be known in half a minute
-        return min(INSPECT_STALL_S, settings.media_stall_s)
+        return min(INSPECT_STALL_S, settings.media_stall_s) + read_s
     if command in ("join", "package", "stills"):  # our own files, read whole between two reports: an hour takes minutes
         return wall_s
-    return settings.media_stall_s
+    return settings.media_stall_s + read_s

@@ -172,6 +172,7 @@ def _check_segments(out_dir: Path, track: Packed, manifests: Manifests) -> Scan:
             f"{folder} has {scan.packets} packets until {float(scan.end_s):.3f} s,"
             f" its source {source.packets} until {float(source.end_s):.3f} s"
         )
+    _check_times(folder, scan, source)
     at = Fraction(0)
     for number, (part, written) in enumerate(zip(scan.parts, listing.durations_s, strict=True), start=1):
         if not part.starts_with_key:
@@ -189,12 +190,19 @@ def _check_segments(out_dir: Path, track: Packed, manifests: Manifests) -> Scan:
     return scan
 
 
+def _check_times(name: str, scan: Scan, source: Scan) -> None:
+    """Neither the packager nor the fast-start copy changes clocks, so that the ticks themselves are compared."""
+    if (scan.tick_s, scan.times_sha256) != (source.tick_s, source.times_sha256):
+        raise ProofFailed(f"{name} shows its packets at other times than its source")
+
+
 def _check_mp4(path: Path, source: Scan, has_audio: bool) -> None:
     scan = scan_file(path)
     if not index_comes_first(path):
         raise ProofFailed(f"mp4/{path.name} has its index behind its media")
     if scan.packets != source.packets or abs(scan.start_s - source.start_s) > MAX_OFFSET_S:
         raise ProofFailed(f"mp4/{path.name} has {scan.packets} frames, its source {source.packets}")
+    _check_times(f"mp4/{path.name}", scan, source)
     if scan.streams != 1 + has_audio:
         raise ProofFailed(f"mp4/{path.name} has {scan.streams} tracks")
     if abs(scan.start_s - scan.other_start_s) > MAX_OFFSET_S:

@@ -4,7 +4,6 @@ The main thread decodes and does what all renditions share. Each rendition has a
 and filters release Python's lock. Short queues between them bound the memory.
 """
 
-import hashlib
 import resource
 import threading
 import time
@@ -54,7 +53,6 @@ class ChunkRendition:
     path: str
     frames: int
     bytes: int
-    extradata_sha256: str  # of the parameter sets: the same for every chunk of the rendition
     encode_cpu_s: float  # scaling included
 
 
@@ -140,15 +138,11 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
 
 
 def _rendition(encoder: "RenditionEncoder") -> ChunkRendition:
-    from pipelines.proof import parameter_sets
-
-    sets = parameter_sets(encoder.plan.codec, encoder.extradata)
     return ChunkRendition(
         name=encoder.plan.name,
         path=str(encoder.path),
         frames=encoder.frames,
         bytes=encoder.path.stat().st_size,
-        extradata_sha256=hashlib.sha256(b"".join(sets)).hexdigest(),
         encode_cpu_s=encoder.cpu_s,
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
+CPU_GRACE_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +26,31 @@ class ProcessLimits:
     file_bytes: int  # largest single file it may write
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def confine(limits: ProcessLimits, parent_pid: int) -> None:
     """Die with the parent, gain no rights, and stay under `limits`."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    die_with_parent()
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent_pid:  # the parent died before the death signal was armed
         os.kill(os.getpid(), signal.SIGKILL)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
-    _lower(resource.RLIMIT_CPU, limits.cpu_s)
+    # The signal says which limit it was; at the hard one there is only SIGKILL, which an operator could have sent.
+    _lower(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + CPU_GRACE_S)
+    # Python ignores this signal: libraries would see a write that fails, and each say so in its own way or not at all.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     _lower(resource.RLIMIT_NOFILE, 512)
 
 
-def _lower(which: int, value: int) -> None:
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
+def _lower(which: int, soft: int, hard: int | None = None) -> None:
+    """Set the limit, `hard` as high as `soft` unless given; what is lower already stays."""
+    _, most = resource.getrlimit(which)
+    wanted = (soft, soft if hard is None else hard)
+    resource.setrlimit(
+        which, wanted if most == resource.RLIM_INFINITY else (min(wanted[0], most), min(wanted[1], most))
+    )

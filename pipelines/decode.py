@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Decoder:
     """Decodes the shown stream of one source file."""
 
-    def __init__(self, path: str, video: VideoFacts, threads: int, on_frame: Callable[[], None] = lambda: None) -> None:
-        """`on_frame` is called for every decoded frame, also while those in front of a range are skipped."""
-        self._path, self._video, self._threads, self._on_frame = path, video, threads, on_frame
+    def __init__(self, path: str, video: VideoFacts, threads: int, alive: Callable[[], None] = lambda: None) -> None:
+        """`alive` is called for every packet, also for those that are skipped or give no frame."""
+        self._path, self._video, self._threads, self._alive = path, video, threads, alive
         self._container: InputContainer | None = None
         self._stream: VideoStream
         self._at_top = False
@@ -112,6 +112,7 @@ class Decoder:
         assert self._container is not None
         self._at_top, first = False, True
         for packet in demux_source(self._container, self._stream):
+            self._alive()
             try:
                 frames: list[VideoFrame] = packet.decode()
             except (av.error.FFmpegError, MemoryError) as error:
@@ -121,7 +122,6 @@ class Decoder:
                 continue  # damaged: the next packets may be sound, and what is missing is counted by the caller
             for frame in frames:
                 self.decoded_frames += 1
-                self._on_frame()
                 if first or frame.key_frame:  # the decoder tells of a change while frames from before it still come out
                     self._coded_aspect, first = _aspect(self._stream.codec_context.sample_aspect_ratio), False
                 yield frame

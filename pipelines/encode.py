@@ -8,7 +8,6 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 
 import av
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -60,15 +59,6 @@ class RenditionEncoder:
             raise _failed(plan, error) from error
         self._own_threads = thread_ids() - before
         self._thread = threading.Thread(target=self._run, name=f"encode {plan.name}", daemon=True)
-
-    @property
-    def extradata(self) -> bytes:
-        """The parameter sets as the encoder wrote them."""
-        return self._context.extradata or b""
-
-    @property
-    def _context(self) -> VideoCodecContext:
-        return self._stream.codec_context
 
     def start(self) -> None:
         """Begin to take frames."""

@@ -71,7 +71,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[]
     """
     found = _demux(path, video, limits, alive)
     times = sorted({pts for pts in found.pts if pts is not None})
-    head = _head(path, video)
+    head = _head(path, video, alive)
     if not head:
         raise NoDecodableStream("the video stream does not give a single picture")
     _check_span(times, found, video, limits)
@@ -81,7 +81,7 @@ def build_index(path: str, video: VideoFacts, limits: Limits, alive: Callable[[]
         assert first is not None
         pts = tuple(value for value in times if value >= first)
         return _index(video, pts, found)
-    with Decoder(path, video, threads=2, on_frame=alive) as decoder:
+    with Decoder(path, video, threads=2, alive=alive) as decoder:
         shown = [frame.pts for frame in decoder.all()]
     limits.check("max_frames", len(shown), f"the video has {len(shown):,} frames")
     if not shown:  # with several threads a decoder gives up earlier than with the one that gave the head
@@ -193,10 +193,10 @@ def _check_span(times: Sequence[int], found: Packets, video: VideoFacts, limits:
         limits.check("max_duration_s", sound_s, f"the sound lasts {sound_s:,.0f} s")
 
 
-def _head(path: str, video: VideoFacts) -> list[int | None]:
+def _head(path: str, video: VideoFacts, alive: Callable[[], None]) -> list[int | None]:
     """The times of the first frames that a decoder really gives from the top."""
     head: list[int | None] = []
-    with Decoder(path, video, threads=1) as decoder:
+    with Decoder(path, video, threads=1, alive=alive) as decoder:
         for frame in decoder.all():
             head.append(frame.pts)
             if len(head) == HEAD_FRAMES:

@@ -1,7 +1,10 @@
-"""Chunks become one rendition: packets are copied, times are made anew, and the result is proven."""
+"""Chunks become one rendition: packets are copied, times are made anew, and the file that came of it is proven.
+
+What the chunks hold decides what is written; what the proof says is read back from the joined file alone.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import ProofFailed
 from pipelines.frames import unpack_rows
 from pipelines.plan import RenditionPlan, VideoPlan
-from pipelines.proof import decode_times, keys_on_grid, parameter_sets, peak_bitrate, vbv_replay
+from pipelines.proof import (
+    decode_times,
+    keys_on_grid,
+    parameter_sets,
+    peak_bitrate,
+    same_times,
+    times_in_order,
+    vbv_replay,
+)
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -38,13 +49,15 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class RenditionProof:
-    """What was found in one joined rendition."""
+    """What was found in one joined rendition, as a player reads it from its file."""
 
     name: str
     frames: int
     expected_frames: int
     pts_equal: bool  # to the frame map's, every one
-    parameter_sets: int  # different ones among the chunks
+    dts_in_order: bool  # strictly rising, and none after the frame is shown
+    sizes_equal: bool  # of every packet, to what the chunks hold
+    parameter_sets: int  # different ones among the chunks and the joined file
     keyframes_on_grid: bool
     vbv_underflows: int  # 0 without a bitrate cap
     worst_vbv_bits: int  # missing at the worst underflow
@@ -68,8 +81,21 @@ class _Coded:
 
     pts: list[int] = field(default_factory=list)
     bits: list[int] = field(default_factory=list)
-    keys: list[int] = field(default_factory=list)
     parameter_sets: set[tuple[bytes, ...]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Joined:
+    """The packets of a joined file that a player shows, in coded order; times in its ticks, edit list applied."""
+
+    tick_s: Fraction
+    duration_s: float
+    parameter_sets: tuple[bytes, ...]
+    pts: list[int] = field(default_factory=list)
+    dts: list[int] = field(default_factory=list)
+    bits: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)  # pts, by the pictures themselves
+    listed_keys: list[int] = field(default_factory=list)  # pts, by the file's index, which is what players seek by
 
 
 def join(request: JoinRequest, report: Callable[[dict[str, Any]], None]) -> JoinResult:
@@ -86,16 +112,14 @@ def _join_one(
     for path in rendition.chunk_paths:
         _read(path, rendition.plan, coded, pts, video.time_base)
         report({"stage": "read", "rendition": name, "frames": len(coded.pts)})
-    _require(name, _frame_faults(coded, pts, video))
+    _require(name, _chunk_faults(coded, pts, video))
     dts = decode_times(pts, coded.pts)
     length = round(video.duration_s / video.time_base)
     _write(rendition, video, coded, dts, length, report)
-    proof = _proof(rendition, video, coded, dts)
-    faults = [f"{proof.vbv_underflows} buffer underflows"] if proof.vbv_underflows else []
-    if abs(proof.duration_s - video.duration_s) > 1 / video.frame_rate:
-        faults.append(f"{proof.duration_s:.3f} s instead of {video.duration_s:.3f} s")
+    proof = _proof(rendition, video, pts, coded, _read_back(rendition))
+    faults = _faults(proof, video)
     _require(name, faults)
-    return proof
+    return replace(proof, ok=not faults)
 
 
 def _read(path: str, plan: RenditionPlan, coded: _Coded, pts: Sequence[int], time_base: Fraction) -> None:
@@ -111,21 +135,29 @@ def _read(path: str, plan: RenditionPlan, coded: _Coded, pts: Sequence[int], tim
                 _require(plan.name, [f"a frame of a chunk is at {float(at):.3f} ticks"])
             coded.pts.append(start + int(at))
             coded.bits.append(packet.size * 8)
-            if packet.is_keyframe:
-                coded.keys.append(start + int(at))
 
 
-def _frame_faults(coded: _Coded, pts: Sequence[int], video: VideoPlan) -> list[str]:
-    faults = []
+def _chunk_faults(coded: _Coded, pts: Sequence[int], video: VideoPlan) -> list[str]:
+    """What must be right before there can be decode times."""
     if len(coded.pts) != video.frame_count or len(pts) != video.frame_count:
-        faults.append(f"{len(coded.pts)} frames instead of {video.frame_count}")
-    elif sorted(coded.pts) != list(pts):
-        faults.append("frames at other times")
-    elif not keys_on_grid(sorted(coded.keys), pts, video.gop_frames):
-        faults.append(f"key frames elsewhere than on every {video.gop_frames}th frame")
-    if len(coded.parameter_sets) != 1:
-        faults.append(f"{len(coded.parameter_sets)} different parameter sets")
-    return faults
+        return [f"{len(coded.pts)} frames instead of {video.frame_count}"]
+    return [] if sorted(coded.pts) == list(pts) else ["frames at other times"]
+
+
+def _faults(proof: RenditionProof, video: VideoPlan) -> list[str]:
+    found = {
+        f"{proof.frames} frames instead of {video.frame_count}": proof.frames != video.frame_count,
+        "frames at other times": not proof.pts_equal,
+        "decode times out of order": not proof.dts_in_order,
+        "packets of other sizes than the chunks'": not proof.sizes_equal,
+        f"key frames elsewhere than on every {video.gop_frames}th frame": not proof.keyframes_on_grid,
+        f"{proof.parameter_sets} different parameter sets": proof.parameter_sets != 1,
+        f"{proof.vbv_underflows} buffer underflows": proof.vbv_underflows > 0,
+        f"{proof.duration_s:.3f} s instead of {video.duration_s:.3f} s": (
+            abs(proof.duration_s - video.duration_s) > 1 / video.frame_rate
+        ),
+    }
+    return [what for what, is_so in found.items() if is_so]
 
 
 def _require(name: str, faults: list[str]) -> None:
@@ -184,28 +216,55 @@ def _add_stream(out: "OutputContainer", chunk: "InputContainer", plan: Rendition
     return stream
 
 
-def _proof(rendition: JoinRendition, video: VideoPlan, coded: _Coded, dts: Sequence[int]) -> RenditionProof:
-    plan, tick_s = rendition.plan, float(video.time_base)
+def _read_back(rendition: JoinRendition) -> _Joined:
+    """The joined file, packet by packet."""
+    with _opened(rendition.out_path) as file:
+        stream = file.streams.video[0]
+        found = _Joined(
+            tick_s=Fraction(stream.time_base.numerator, stream.time_base.denominator),
+            duration_s=float((stream.duration or 0) * stream.time_base),
+            parameter_sets=parameter_sets(rendition.plan.codec, stream.codec_context.extradata or b""),
+        )
+        listed = {entry.timestamp for entry in stream.index_entries if entry.is_keyframe}
+        for packet in _packets(file):
+            if packet.pts is None or packet.dts is None or packet.is_discard:
+                continue
+            found.pts.append(packet.pts)
+            found.dts.append(packet.dts)
+            found.bits.append(packet.size * 8)
+            if packet.is_keyframe:
+                found.keys.append(packet.pts)
+            if packet.dts in listed:
+                found.listed_keys.append(packet.pts)
+    return found
+
+
+def _proof(
+    rendition: JoinRendition, video: VideoPlan, pts: Sequence[int], coded: _Coded, found: _Joined
+) -> RenditionProof:
+    plan, tick_s = rendition.plan, float(found.tick_s)
     underflows, worst = 0, 0
     if plan.max_bitrate_bps and plan.buffer_bits:
-        due = [value * tick_s for value in dts]
-        underflows, worst = vbv_replay(coded.bits, due, plan.max_bitrate_bps, plan.buffer_bits, start=VBV_START)
-    shown = sorted(zip(coded.pts, coded.bits, strict=True))
-    with _opened(rendition.out_path) as joined:
-        stream = joined.streams.video[0]
-        duration_s = float((stream.duration or 0) * stream.time_base)
+        due = [value * tick_s for value in found.dts]
+        underflows, worst = vbv_replay(found.bits, due, plan.max_bitrate_bps, plan.buffer_bits, start=VBV_START)
+    shown = sorted(zip(found.pts, found.bits, strict=True))
+    times = [at for at, _ in shown]
     return RenditionProof(
         name=plan.name,
-        frames=len(coded.pts),
+        frames=len(found.pts),
         expected_frames=video.frame_count,
-        pts_equal=True,
-        parameter_sets=len(coded.parameter_sets),
-        keyframes_on_grid=True,
+        pts_equal=same_times(times, found.tick_s, pts, video.time_base),
+        dts_in_order=times_in_order(found.dts, found.pts),
+        sizes_equal=found.bits == coded.bits,
+        parameter_sets=len(coded.parameter_sets | {found.parameter_sets}),
+        keyframes_on_grid=all(
+            keys_on_grid(sorted(keys), times, video.gop_frames) for keys in (found.keys, found.listed_keys)
+        ),
         vbv_underflows=underflows,
         worst_vbv_bits=worst,
-        duration_s=duration_s,
+        duration_s=found.duration_s,
         bytes=Path(rendition.out_path).stat().st_size,
-        mean_bitrate_bps=round(sum(coded.bits) / video.duration_s),
-        peak_1s_bitrate_bps=peak_bitrate([bits for _, bits in shown], [at * tick_s for at, _ in shown]),
-        ok=not underflows,
+        mean_bitrate_bps=round(sum(found.bits) / video.duration_s),
+        peak_1s_bitrate_bps=peak_bitrate([bits for _, bits in shown], [at * tick_s for at in times]),
+        ok=False,
     )

@@ -10,14 +10,11 @@ The tree under ``out_dir``::
 Shaka Packager makes the segments and manifests; `playlists` mends what it leaves, `check` proves the whole.
 """
 
-import ctypes
-import resource
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,12 +22,12 @@ from typing import Any
 import av
 
 from pipelines.check import PackageCheck, Packed, check_package, package_files
+from pipelines.confine import die_with_parent
 from pipelines.errors import EncodeFailed
 from pipelines.faststart import write_faststart
 from pipelines.playlists import AudioTrack, mend_dash, mend_hls
 from pipelines.segments import scan_file
 
-PR_SET_PDEATHSIG = 1
 # Measured: 20 MB/s and more on one busy core; a packager that is ten times slower than that hangs.
 PACKAGER_BASE_S = 60.0
 PACKAGER_BYTES_PER_S = 2_000_000
@@ -51,10 +48,6 @@ class PackageRendition:
 
     name: str
     path: str
-    codec: str
-    width: int
-    height: int
-    frame_rate: Fraction
     mp4: bool  # also as a fast-start MP4
 
 
@@ -89,20 +82,15 @@ class PackageResult:
     """What was written, and what the check saw."""
 
     files: tuple[str, ...]  # relative to out_dir, sorted
-    bytes: int
     check: PackageCheck
-    packager_s: float  # wall clock of the packager alone
-    cpu_s: float  # of everything, the packager included
 
 
 def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -> PackageResult:
     """Write the package and prove it. Raises EncodeFailed when the packager refuses, ProofFailed by the check."""
     out_dir = Path(request.out_dir)
     tracks = _scanned(request)
-    started = time.monotonic()
     if request.hls or request.dash:
         _segments(request, _shortest_gop_s(request, tracks), out_dir, report)
-    packager_s = time.monotonic() - started
     for rendition in request.renditions:
         if rendition.mp4:
             report({"packaging": f"mp4/{rendition.name}.mp4"})
@@ -115,14 +103,7 @@ def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -
         segment_seconds=request.segment_seconds,
         progress=lambda folder: report({"checking": folder}),
     )
-    files = package_files(out_dir)
-    return PackageResult(
-        files=tuple(files),
-        bytes=sum((out_dir / name).stat().st_size for name in files),
-        check=check,
-        packager_s=packager_s,
-        cpu_s=_cpu_s(),
-    )
+    return PackageResult(tuple(package_files(out_dir)), check)
 
 
 def _scanned(request: PackageRequest) -> list[Packed]:
@@ -264,7 +245,7 @@ def _run(arguments: list[str], out_dir: Path, limit_s: float, report: Callable[[
             stdout=log,
             stderr=log,
             env={"PATH": "/usr/bin:/bin"},
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             while process.poll() is None and time.monotonic() < deadline:
@@ -282,12 +263,3 @@ def _run(arguments: list[str], out_dir: Path, limit_s: float, report: Callable[[
         raise EncodeFailed(f"the packager took longer than {limit_s:.0f} s", detail={"native": said})
     if process.returncode != 0:
         raise EncodeFailed(f"the packager failed with exit code {process.returncode}", detail={"native": said})
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)

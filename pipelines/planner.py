@@ -44,7 +44,7 @@ def make_plan(
     audio = _audio(info.audio, recipe.audio) if recipe.audio is not None else ()
     if video is None and audio:
         start_s = Fraction(min(track.start_s for track in info.audio)).limit_denominator(1_000_000)
-    if video is None and not audio:
+    if video is None and not (audio and (recipe.packaging.hls or recipe.packaging.dash)):  # a file has a picture
         raise NoDecodableStream(f"the source has nothing that the recipe {recipe.name} makes something of")
     plan = Plan(
         info=info,

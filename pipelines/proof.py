@@ -4,6 +4,8 @@ Pure functions over numbers and bytes; `pipelines.join` gathers them from the fi
 """
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
 
 NAL_SEI = {"h264": {6}, "hevc": {39, 40}}
 NAL_DELIMITER = {"h264": 9, "hevc": 35}
@@ -58,11 +60,12 @@ def decode_times(pts: Sequence[int], coded: Sequence[int]) -> list[int]:
     """The dts of packets whose pts, in coded order, are `coded`; `pts` are the same in rising order.
 
     A packet is due when the frame of its place is shown, put off by the smallest delay with which none is due after it
-    is shown; before the first frame time runs on at the first frame's pace. Right for constant and variable rates.
+    is shown; before the first frame time runs on at the quickest frames' pace, so that a first picture that stands for
+    long does not make the track longer. Right for constant and variable rates.
     """
     place = {value: number for number, value in enumerate(pts)}
     delay = max((number - place[value] for number, value in enumerate(coded)), default=0)
-    step = pts[1] - pts[0] if len(pts) > 1 else 1
+    step = min((b - a for a, b in pairwise(pts)), default=1)
     return [pts[n - delay] if n >= delay else pts[0] - (delay - n) * step for n in range(len(coded))]
 
 
@@ -102,3 +105,15 @@ def peak_bitrate(sizes_bits: Sequence[int], shown_s: Sequence[float], *, window_
 def keys_on_grid(keys: Sequence[int], pts: Sequence[int], gop_frames: int) -> bool:
     """True when exactly every `gop_frames`-th frame of `pts` is a key frame; `keys` are the key frames' pts, rising."""
     return list(keys) == list(pts[::gop_frames])
+
+
+def same_times(found: Sequence[int], tick_s: Fraction, planned: Sequence[int], planned_tick_s: Fraction) -> bool:
+    """True when both are the same moments, exactly, each counted in ticks of its own length."""
+    scale = planned_tick_s / tick_s
+    # Whole numbers on both sides: a film has a million frames, and fractions cost ten times as much.
+    return [at * scale.denominator for at in found] == [at * scale.numerator for at in planned]
+
+
+def times_in_order(dts: Sequence[int], pts: Sequence[int]) -> bool:
+    """True when packets are due strictly one after the other, and none after its frame is shown."""
+    return all(a < b for a, b in pairwise(dts)) and all(due <= at for due, at in zip(dts, pts, strict=True))

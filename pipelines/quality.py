@@ -9,6 +9,7 @@ scored: VMAF looks at the motion since the frame before, and would take it for a
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chunk import ChunkRequest, Feed
@@ -232,7 +233,7 @@ class _Scorer:
         fed = range(window.fed_from, window.end)
         references = [self._held[row] for row in fed]
         for name, frames in self._chunks.items():
-            found = score(references, frames.rows(fed), self._model, self._request.threads)
+            found = score(references, frames.rows(fed), self._model, self._request.threads, frames.path.parent)
             self.scores[name] += found[window.first - window.fed_from :]
             self._report({"measured": name, "row": window.end})
         self._held = {row: frame for row, frame in self._held.items() if row >= window.end - 1}
@@ -244,7 +245,7 @@ class _Frames:
     def __init__(self, path: str) -> None:
         import av
 
-        self._path = path
+        self.path = Path(path)
         self._container = av.open(path)
         self._decoded = self._container.decode(video=0)
         self._next = 0
@@ -256,7 +257,9 @@ class _Frames:
             while self._next <= row:
                 self._last = next(self._decoded, None)
                 if self._last is None:
-                    raise ProofFailed(f"an encoded chunk ends after {self._next} frames", detail={"path": self._path})
+                    raise ProofFailed(
+                        f"an encoded chunk ends after {self._next} frames", detail={"path": str(self.path)}
+                    )
                 self._next += 1
             assert self._last is not None
             yield self._last

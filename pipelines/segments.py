@@ -1,6 +1,8 @@
 """What our own media files hold, packet by packet, as a player comes to know them."""
 
+import hashlib
 import io
+from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,7 @@ class Scan:
 
     tick_s: Fraction
     packets: int = 0
+    times_sha256: str = ""  # of the presentation times of all packets, in ticks, rising
     start_s: Fraction = Fraction(0)  # of the first frame or sample that is shown
     end_s: Fraction = Fraction(0)
     keys_s: list[Fraction] = field(default_factory=list)
@@ -141,18 +144,18 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
     tick_s = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     is_video = stream.type == "video"
     # Whole ticks inside the loop: a film has a million packets, and fractions cost ten times as much as reading them.
-    packets = end = 0
+    end = 0
+    times = array("q")
     shown: Fraction | None = None
     keys: list[int] = []
-    bounds: list[tuple[int, int, bool]] = []  # of every segment: first and last tick, and whether a key frame leads
-    seen = 0
+    bounds: dict[int, tuple[int, int, bool]] = {}  # by segment: first and last tick, and whether a key frame leads
     for packet in container.demux(stream):
         if shown is None:
             shown = _shown_s(packet)  # of a short track only the empty packet at the end brings it out
         pts = packet.pts
         if pts is None or not packet.size:
             continue
-        packets += 1
+        times.append(pts)
         until = pts + (packet.duration or 0)
         end = max(end, until)
         if packet.is_keyframe and is_video:
@@ -160,22 +163,19 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
         if parts is None:
             continue
         number = parts.which(packet.pos or 0)
-        if number != seen:
-            seen = number
-            bounds.append((pts, until, packet.is_keyframe))
-        else:
-            first, last, leads = bounds[-1]
-            bounds[-1] = (min(first, pts), max(last, until), leads)
+        first, last, leads = bounds.get(number, (pts, until, packet.is_keyframe))
+        bounds[number] = (min(first, pts), max(last, until), leads)
     if shown is None:
         raise ProofFailed("nothing of a file of ours can be decoded")
     return Scan(
         tick_s=tick_s,
-        packets=packets,
+        packets=len(times),
+        times_sha256=hashlib.sha256(array("q", sorted(times))).hexdigest(),
         start_s=shown,
         other_start_s=shown,
         end_s=end * tick_s,
         keys_s=[key * tick_s for key in keys],
-        parts=[Part(first * tick_s, last * tick_s, leads) for first, last, leads in bounds],
+        parts=[Part(first * tick_s, last * tick_s, leads) for first, last, leads in bounds.values()],
     )
 
 

@@ -54,7 +54,6 @@ class StillsResult:
     tile_height: int
     sheets: int
     decoded_frames: int
-    cpu_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,6 @@ class Sample:
 
 def make_stills(request: StillsRequest, report: Callable[[dict[str, Any]], None]) -> StillsResult:
     """Cut the stills. Raises EncodeFailed when a rendition gives no frame."""
-    cpu_started = time.process_time()
     path = request.sprites_path or request.poster_path
     if path is None:
         raise EncodeFailed("stills were asked for without a rendition to cut them from")
@@ -94,7 +92,6 @@ def make_stills(request: StillsRequest, report: Callable[[dict[str, Any]], None]
         tile_height=samples[0].picture.height,
         sheets=sheets,
         decoded_frames=decoded,
-        cpu_s=time.process_time() - cpu_started,
     )
 
 

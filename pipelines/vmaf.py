@@ -12,9 +12,12 @@ import av.filter
 from av.video.frame import VideoFrame
 
 
-def score(references: Sequence[VideoFrame], distorted: Iterable[VideoFrame], model: str, threads: int) -> list[float]:
+def score(
+    references: Sequence[VideoFrame], distorted: Iterable[VideoFrame], model: str, threads: int, work_dir: Path
+) -> list[float]:
     """VMAF of each of `distorted`, enlarged to the size of `references`; the first has no motion, so scores lower."""
-    with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
+    # Not in the system's folder: what a killed process leaves in its working folder is swept.
+    with tempfile.TemporaryDirectory(prefix="vmaf-", dir=work_dir) as folder:
         log = Path(folder) / "scores.json"
         _run(references, distorted, model, threads, log)
         gc.collect()  # the graph and its filters hold each other; libvmaf writes its log when they go

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+
 
 def to_wire(value: Any) -> Any:
     """`value` with dataclasses as dicts, tuples as lists and fractions as "num/den" strings."""
@@ -29,7 +31,11 @@ def to_wire(value: Any) -> Any:
 
 
 def from_wire[T](cls: type[T], value: Any) -> T:
-    """The dataclass `cls` that `to_wire` wrote; an unknown or missing field raises TypeError."""
+    """The dataclass `cls` that `to_wire` wrote; an unknown or missing field, or one of another type, raises TypeError.
+
+    What is no dict, list or fraction where there should be one raises AttributeError, TypeError, ValueError or
+    ZeroDivisionError.
+    """
     return cast(T, _build(cls, value))
 
 
@@ -39,13 +45,21 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _build(kind: Any, value: Any) -> Any:
+    if kind in PLAIN:
+        if type(value) not in PLAIN[kind]:
+            raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
+        return value
     origin = typing.get_origin(kind)
+    if origin is typing.Literal and value not in typing.get_args(kind):
+        raise TypeError(f"{str(value)[:40]!r} is none of {typing.get_args(kind)}")
     if kind is Fraction:
         return Fraction(value)
     if origin in (types.UnionType, typing.Union):
         inner = [arg for arg in typing.get_args(kind) if arg is not type(None)]
         return None if value is None else _build(inner[0], value)
     if origin in (tuple, list, Sequence):
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{str(value)[:40]!r} is no list")
         items = [_build(typing.get_args(kind)[0], item) for item in value]
         return tuple(items) if origin is tuple else items
     if origin in (dict, Mapping):

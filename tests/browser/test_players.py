@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,8 +98,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_aac(joined / f"{language}.mp4", seconds=SECONDS, language=language, hertz=hertz)
     request = PackageRequest(
         renditions=tuple(
-            PackageRendition(name, str(joined / f"{name}.mp4"), "h264", width, height, Fraction(30), mp4=name == "180p")
-            for name, width, height in RUNGS
+            PackageRendition(name, str(joined / f"{name}.mp4"), mp4=name == "180p") for name, _, _ in RUNGS
         ),
         audio=tuple(
             PackageAudio(language, str(joined / f"{language}.mp4"), language, None, language == "eng", number, 64_000)

@@ -2,11 +2,25 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from cluster.scratch import sweep_dead, workdir
+
+HOLDS = (
+    "import pathlib, sys\n"
+    "from cluster.scratch import workdir\n"
+    "with workdir(pathlib.Path(sys.argv[1])) as folder:\n"
+    "    (folder / 'chunk.mp4').write_bytes(b'half')\n"
+    "    print(folder.name, flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+def folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir()]
 
 
 def test_a_working_folder_is_gone_afterwards_also_when_the_work_fails(tmp_path: Path) -> None:
@@ -16,21 +30,54 @@ def test_a_working_folder_is_gone_afterwards_also_when_the_work_fails(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(tmp_path: Path) -> None:
-    script = (
-        "import os, signal, pathlib, sys\n"
-        "from cluster.scratch import workdir\n"
-        "with workdir(pathlib.Path(sys.argv[1])) as folder:\n"
-        "    (folder / 'chunk.mp4').write_bytes(b'half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+def test_what_a_living_process_uses_is_kept_and_what_a_killed_one_left_is_swept(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, timeout=30)
-    assert len(list(tmp_path.iterdir())) == 1, "a killed process cleans nothing up"
-    with workdir(tmp_path) as mine:
+    with holder, workdir(tmp_path) as mine:
+        assert holder.stdout is not None
+        theirs = tmp_path / holder.stdout.readline().strip()
+        assert sweep_dead(tmp_path) == 0
+        assert sorted(folders(tmp_path)) == sorted([mine, theirs])
+        holder.kill()
+        holder.wait()
+        assert (theirs / "chunk.mp4").exists(), "a killed process cleans nothing up"
         assert sweep_dead(tmp_path) == 1
-        assert list(tmp_path.iterdir()) == [mine]
+        assert folders(tmp_path) == [mine]
+    assert list(tmp_path.iterdir()) == [], "no lock file stays either"
 
 
-def test_a_pid_that_now_belongs_to_another_process_does_not_keep_a_dead_ones_folder(tmp_path: Path) -> None:
-    (tmp_path / "farm-1-123456789-old").mkdir()  # pid 1 lives, but it did not start at that tick
+def test_a_folder_without_a_lock_is_nobodys_and_a_folder_of_another_name_is_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / f"farm-{'0' * 32}").mkdir()
+    (tmp_path / f"farm-{'1' * 32}.lock").touch()
+    others = [tmp_path / "farm-data", tmp_path / "work"]
+    for path in others:
+        path.mkdir()
     assert sweep_dead(tmp_path) == 1
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_folder_that_is_just_being_made_is_not_swept(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def sweep() -> None:
+        while not done.is_set():
+            sweep_dead(tmp_path)
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        for _ in range(300):
+            with workdir(tmp_path) as folder:
+                (folder / "chunk.mp4").write_bytes(b"half")
+                assert (folder / "chunk.mp4").exists()
+    finally:
+        done.set()
+        for sweeper in sweepers:
+            sweeper.join()
+    assert list(tmp_path.iterdir()) == []

@@ -87,6 +87,13 @@ def test_two_frames_a_day_apart_are_refused_whatever_the_header_says() -> None:
     assert caught.value.code == "limit_exceeded"
 
 
+def test_signs_of_life_are_given_while_packets_are_read_and_while_they_are_decoded() -> None:
+    signs: list[None] = []
+    path = clip(frames=45, suffix="h264")
+    build_index(str(path), facts(path), Limits(), lambda: signs.append(None))
+    assert len(signs) >= 45 + 24 + 45, "every packet read, the head decoded, and all decoded"
+
+
 def test_raw_h264_gets_times_from_its_rate_and_is_counted() -> None:
     found = index(clip(frames=45, suffix="h264"))
     assert found.matching == "ordinal"

@@ -1,6 +1,7 @@
 """Joining chunks, and every way in which a join is found out not to be what was planned."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 import av
 import pytest
 
+from pipelines import join as join_module
 from pipelines.errors import ProofFailed
 from pipelines.join import JoinRequest, RenditionProof
 from pipelines.plan import RenditionPlan, VideoPlan
@@ -169,11 +171,102 @@ def test_a_buffer_that_would_run_dry_is_found_out(tmp_path: Path) -> None:
     refused(tmp_path, "buffer underflows", renditions=(tight,))
 
 
-def test_a_duration_that_is_not_the_planned_one_is_found_out(tmp_path: Path) -> None:
-    joined = rejoined(tmp_path)
-    assert joined.proof.ok
-    with av.open(str(joined.path)) as container:
-        assert (container.duration or 0) / 1_000_000 == pytest.approx(2.0, abs=0.002)
+def damaged(monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Any]], None], header_end: bytes = b"") -> None:
+    """Have every join write its file, and `damage` change the list of its packets afterwards.
+
+    `header_end` takes the place of the last bytes of the parameter sets.
+    """
+
+    def write_and_damage(rendition: Any, *rest: Any) -> None:
+        write(rendition, *rest)
+        whole = Path(rendition.out_path).rename(f"{rendition.out_path}.whole")
+        with av.open(str(whole), format="mp4") as source, av.open(rendition.out_path, "w", format="mp4") as out:
+            origin = source.streams.video[0]
+            stream = out.add_stream_from_template(origin)
+            stream.time_base = origin.time_base
+            if header_end:
+                whole_header = origin.codec_context.extradata or b""
+                stream.codec_context.extradata = whole_header[: -len(header_end)] + header_end
+            packets = [packet for packet in source.demux(origin) if packet.size]
+            damage(packets)
+            for packet in packets:
+                packet.stream = stream
+                out.mux(packet)
+
+    write = join_module._write
+    monkeypatch.setattr(join_module, "_write", write_and_damage)
+
+
+def nothing(_: list[Any]) -> None:
+    """No damage: what comes through copying alone."""
+
+
+def drop_one(packets: list[Any]) -> None:
+    del packets[33]
+
+
+def move_one(packets: list[Any]) -> None:
+    packets[33].pts += 1
+
+
+def move_all(packets: list[Any]) -> None:
+    for packet in packets:
+        packet.pts += 512
+        packet.dts += 512
+
+
+def lose_a_key(packets: list[Any]) -> None:
+    packets[[n for n, packet in enumerate(packets) if packet.is_keyframe][2]].is_keyframe = False
+
+
+def invent_a_key(packets: list[Any]) -> None:
+    packets[5].is_keyframe = True
+
+
+def shorten_one(packets: list[Any]) -> None:
+    old = packets[33]
+    new = av.Packet(bytes(old)[:-4])
+    new.pts, new.dts, new.duration, new.time_base = old.pts, old.dts, old.duration, old.time_base
+    packets[33] = new
+
+
+def stretch_the_last(packets: list[Any]) -> None:
+    packets[-1].duration += 30 * 512
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (drop_one, "59 frames instead of 60"),
+        (move_one, "frames at other times"),
+        (move_all, "frames at other times"),
+        (lose_a_key, "key frames elsewhere"),
+        (invent_a_key, "key frames elsewhere"),
+        (shorten_one, "packets of other sizes"),
+        (stretch_the_last, r"3\.000 s instead of 2\.000 s"),
+    ],
+)
+def test_a_joined_file_that_is_not_what_was_written_is_found_out(
+    damage: Callable[[list[Any]], None], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged(monkeypatch, damage)
+    refused(tmp_path, why)
+
+
+def test_a_joined_file_with_a_header_that_is_not_its_chunks_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = three_chunks()[1][0]
+    with av.open(str(chunk)) as container:
+        header = container.streams.video[0].codec_context.extradata or b""
+    pps_end = header.rindex(b"\x68") + 2  # behind the type of the last unit and a byte of what it says
+    damaged(monkeypatch, nothing, bytes([header[pps_end] ^ 1]) + header[pps_end + 1 :])
+    refused(tmp_path, "2 different parameter sets")
+
+
+def test_copying_alone_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged(monkeypatch, nothing)
+    assert rejoined(tmp_path).proof.ok
 
 
 def test_an_empty_chunk_file_is_an_error_and_no_join(tmp_path: Path) -> None:
@@ -191,6 +284,14 @@ def test_a_variable_rate_join_ends_when_its_last_frame_does(tmp_path: Path) -> N
     video = planned(path, chunks=3)
     joined = encode_and_join(video, tmp_path)
     assert joined.proof.duration_s == pytest.approx(video.video.duration_s, abs=0.001)
+
+
+def test_a_first_picture_that_stands_for_long_makes_a_reordered_join_no_longer(tmp_path: Path) -> None:
+    pts = (0, *(5000 + n * 40 for n in range(29)))
+    path = clip(**SMALL | {"frames": 30}, pts=pts, time_base=Fraction(1, 1000))
+    joined = encode_and_join(planned(path, chunks=3, renditions=encoded_as("h264")), tmp_path)
+    assert joined.proof.ok
+    assert joined.proof.duration_s == pytest.approx(6.16)
 
 
 def test_requests_and_proofs_survive_the_pipe(tmp_path: Path) -> None:

@@ -56,9 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rendition(files: Path, name: str, **changes: Any) -> PackageRendition:
-    return replace(
-        PackageRendition(name, str(files / f"{name}.mp4"), "h264", 320, 180, Fraction(30), mp4=False), **changes
-    )
+    return replace(PackageRendition(name, str(files / f"{name}.mp4"), mp4=False), **changes)
 
 
 def track(files: Path, file: str, index: int, **changes: Any) -> PackageAudio:
@@ -254,7 +252,7 @@ def test_a_video_without_audio_is_packaged(make: Callable[..., Made]) -> None:
 
 def test_a_video_of_one_frame_is_packaged(make: Callable[..., Made], tmp_path: Path) -> None:
     path = write_video(tmp_path / "one.mp4", frames=1)
-    made = make(renditions=(PackageRendition("one", str(path), "h264", 160, 90, Fraction(30), mp4=True),), audio=())
+    made = make(renditions=(PackageRendition("one", str(path), mp4=True),), audio=())
     assert made.result.check.segments == 1
     assert made.result.check.duration_s == pytest.approx(1 / 30)
 
@@ -264,7 +262,7 @@ def test_hevc_and_av1_are_packaged_and_downloadable(
     make: Callable[..., Made], tmp_path: Path, codec: str, tag: str
 ) -> None:
     path = write_video(tmp_path / "new.mp4", codec=codec, width=160, height=96)
-    made = make(renditions=(PackageRendition("new", str(path), "x", 160, 96, Fraction(30), mp4=True),))
+    made = make(renditions=(PackageRendition("new", str(path), mp4=True),))
     assert f'CODECS="{tag}' in made.master
     assert f'codecs="{tag}' in made.mpd
     with av.open(str(made.root / "mp4/new.mp4")) as container:
@@ -283,7 +281,7 @@ def test_odd_frame_rates_give_segments_of_equal_length(
     gop = round(rate)
     path = write_video(tmp_path / "odd.mp4", frames=gop * 7, gop=gop, rate=rate)
     made = make(
-        renditions=(PackageRendition("odd", str(path), "h264", 160, 90, rate, mp4=False),), audio=(),
+        renditions=(PackageRendition("odd", str(path), mp4=False),), audio=(),
         gop_seconds=float(gop / rate),
     )  # fmt: skip
     assert made.result.check.segments == 4
@@ -352,9 +350,31 @@ def break_mp4(root: Path) -> None:
     (root / "mp4/whole.mp4").unlink()
 
 
+def break_one_time(root: Path) -> None:
+    """One frame a tick later: its composition offset is the last number in the segment's trun box."""
+    segment = root / "video/low/seg_00001.m4s"
+    data = bytearray(segment.read_bytes())
+    trun = data.index(b"trun")
+    size = int.from_bytes(data[trun - 4 : trun])
+    offset = slice(trun - 4 + size - 4, trun - 4 + size)
+    data[offset] = (int.from_bytes(data[offset]) + 1).to_bytes(4)
+    segment.write_bytes(data)
+
+
+def break_one_time_of_the_mp4(root: Path) -> None:
+    """One run of frames a tick later: a composition offset in the ctts box."""
+    path = root / "mp4/high.mp4"
+    data = bytearray(path.read_bytes())
+    offset = data.index(b"ctts") + 4 + 4 + 4 + 8 + 4  # of the second run, behind version, count and the first
+    data[offset : offset + 4] = (int.from_bytes(data[offset : offset + 4]) + 1).to_bytes(4)
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
+        (break_one_time, "video/low shows its packets at other times"),
+        (break_one_time_of_the_mp4, r"mp4/high\.mp4 shows its packets at other times"),
         (break_missing, "1 files that the manifests name do not exist"),
         (break_extra, "1 files are in no manifest"),
         (break_swapped, "segment 1 of video/low"),
@@ -394,7 +414,7 @@ def test_an_unreadable_rendition_is_a_typed_error(make: Callable[..., Made], tmp
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"no media at all")
     with pytest.raises(EncodeFailed, match="cannot be read"):
-        make(renditions=(PackageRendition("broken", str(path), "h264", 2, 2, Fraction(30), mp4=False),))
+        make(renditions=(PackageRendition("broken", str(path), mp4=False),))
 
 
 def test_what_the_packager_refuses_is_a_typed_error_with_its_words(make: Callable[..., Made], tmp_path: Path) -> None:
@@ -408,7 +428,7 @@ def test_what_the_packager_refuses_is_a_typed_error_with_its_words(make: Callabl
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     with pytest.raises(EncodeFailed, match="exit code") as caught:
-        make(renditions=(PackageRendition("odd", str(path), "mpeg4", 64, 64, Fraction(30), mp4=False),), audio=())
+        make(renditions=(PackageRendition("odd", str(path), mp4=False),), audio=())
     assert "Packaging Error" in caught.value.detail["native"]
 
 
@@ -426,7 +446,7 @@ def test_a_variable_frame_rate_keeps_every_key_frame_in_the_iframe_playlist(
     pts = tuple(sum(steps[:number]) for number in range(len(steps)))
     source = clip(frames=len(pts), gop=20, bframes=0, pts=pts, time_base=Fraction(1, 60), fps=60)
     shutil.copy(source, path)
-    variable = PackageRendition("variable", str(path), "h264", 320, 180, Fraction(60), mp4=False)
+    variable = PackageRendition("variable", str(path), mp4=False)
     made = make(renditions=(variable,), audio=(), gop_seconds=20 / 60)
     assert len(read_media_playlist(made.root / "hls/iframes-variable.m3u8").segments) == 12
 

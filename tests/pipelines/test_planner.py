@@ -221,6 +221,17 @@ def test_a_single_frame_is_a_plan_of_one_frame() -> None:
     assert video.duration_s == pytest.approx(1 / 30)
 
 
+@pytest.mark.parametrize("hls", [False, True])
+def test_sound_alone_is_refused_by_a_recipe_that_only_makes_files_with_a_picture(hls: bool) -> None:
+    preview = recipe("preview")
+    wanted = preview.model_copy(update={"packaging": preview.packaging.model_copy(update={"hls": hls})})
+    if hls:
+        assert make_plan(info(None), None, wanted, target_chunks=1)[0].audio
+    else:
+        with pytest.raises(NoDecodableStream, match="preview"):
+            make_plan(info(None), None, wanted, target_chunks=1)
+
+
 @pytest.mark.parametrize("timing", ["constant", "source"])
 def test_sound_that_outlasts_its_picture_is_kept_below_the_last_frame(timing: str) -> None:
     pts = (90_000, 93_000, 96_000)

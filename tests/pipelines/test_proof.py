@@ -1,11 +1,20 @@
 """The figures of a proof, on numbers made for them."""
 
 import random
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
 
-from pipelines.proof import decode_times, keys_on_grid, parameter_sets, peak_bitrate, vbv_replay
+from pipelines.proof import (
+    decode_times,
+    keys_on_grid,
+    parameter_sets,
+    peak_bitrate,
+    same_times,
+    times_in_order,
+    vbv_replay,
+)
 
 SPS, PPS, SEI = b"\x67\x64\x00\x1f\xac", b"\x68\xee\x3c\x80", b"\x06\x05\x02\xaa\xbb"
 
@@ -101,3 +110,17 @@ def test_key_frames_belong_on_every_place_of_the_grid_and_nowhere_else() -> None
     assert keys_on_grid([0, 20, 40, 60, 80], pts, 10)
     assert not keys_on_grid([0, 20, 40, 60], pts, 10), "one is missing"
     assert not keys_on_grid([0, 20, 30, 40, 60, 80], pts, 10), "one too many"
+
+
+def test_times_are_the_same_only_when_every_one_is_whatever_the_clocks_count_in() -> None:
+    coarse, fine = Fraction(1001, 30_000), Fraction(1, 30_000)
+    assert same_times([0, 1001, 2002], fine, [0, 1, 2], coarse)
+    assert not same_times([0, 1000, 2002], fine, [0, 1, 2], coarse), "one is a tick early"
+    assert not same_times([0, 1001], fine, [0, 1, 2], coarse), "one is missing"
+    assert not same_times([0, 33, 67], Fraction(1, 1000), [0, 1, 2], coarse), "rounded"
+
+
+def test_packets_are_due_one_after_the_other_and_before_their_frames_are_shown() -> None:
+    assert times_in_order([-1, 0, 1, 2], [0, 2, 1, 3])
+    assert not times_in_order([-1, 0, 0, 2], [0, 2, 1, 3]), "two at once"
+    assert not times_in_order([0, 1, 2, 3], [0, 2, 1, 3]), "one after its frame is shown"

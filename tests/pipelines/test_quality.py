@@ -1,5 +1,6 @@
 """VMAF of chunks: the right frames against each other, and figures that mean something."""
 
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -61,6 +62,14 @@ def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_pat
 def test_every_chunk_is_held_against_its_own_frames(tmp_path: Path, number: int) -> None:
     video = planned(clip(**SIZE, frames=75, gop=20, open_gop=True), chunks=4)
     assert min(scores(measured(video, tmp_path, number))["lossless"]) > 99
+
+
+def test_measuring_leaves_nothing_outside_the_working_folder_whenever_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no such folder"))
+    assert measured(planned(clip(**SIZE, frames=20), chunks=1), tmp_path).model == "vmaf_v0.6.1"
+    assert not list(tmp_path.rglob("vmaf-*")), "nor inside it, once it is done"
 
 
 def test_one_frame_off_is_seen(tmp_path: Path) -> None:
