@@ -171,6 +171,11 @@ class Recipe(Part):
         for name in packaging.mp4:
             if name not in rungs:
                 raise ValueError(f"packaging.mp4: {name} is not a rung; rungs: {', '.join(rungs) or 'none'}")
+        if self.video and self.video.timing == "source" and (packaging.hls or packaging.dash):
+            raise ValueError(
+                "video.timing: source is for files: players of HLS and DASH need a constant rate; set packaging.hls "
+                "and packaging.dash to false, and name a rung in packaging.mp4"
+            )
         if self.video and (packaging.hls or packaging.dash):
             segment, gop = _exact(packaging.segment_seconds), _exact(self.video.gop_seconds)
             if segment % gop:

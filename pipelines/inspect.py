@@ -1,6 +1,5 @@
 """The first step of a job: is this media, may it be turned, and what exactly is in it?"""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +10,7 @@ from pipelines.limits import Limits
 from pipelines.opening import open_source
 from pipelines.plan import FrameIndex
 from pipelines.probe import probe
-
-REPORT_S = 0.5
+from pipelines.signs import now_and_then
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +45,7 @@ def inspect(request: InspectRequest, report: Callable[[dict[str, Any]], None]) -
     # Indexing is as much code again, and sound alone needs none of it.
     from pipelines.index import build_index
 
-    return Inspected(info, build_index(path, info.video, request.limits, _now_and_then(report)))
-
-
-def _now_and_then(report: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-    """Says that indexing goes on, at most every `REPORT_S`; a large file is read, or decoded, for minutes."""
-    told = 0.0
-
-    def alive() -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= REPORT_S:
-            told = now
-            report({"stage": "index"})
-
-    return alive
+    return Inspected(info, build_index(path, info.video, request.limits, now_and_then(report, {"stage": "index"})))
 
 
 def _check_audio_complete(path: str, tracks: tuple[AudioFacts, ...]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chunk import ChunkRequest, Feed
 from pipelines.errors import ProofFailed
 from pipelines.plan import ChunkPlan, RenditionPlan, VideoPlan
+from pipelines.signs import now_and_then
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -128,7 +129,7 @@ def measure(request: MeasureRequest, report: Callable[[dict[str, Any]], None]) -
     looked_at = windows(len(request.pts), request.chunk.number, full=request.mode == "full")
     scorer = _Scorer(request, reference, model, looked_at, report)
     try:
-        _feed(request, looked_at, scorer)
+        _feed(request, looked_at, scorer, now_and_then(report, {"stage": "measure"}))
     finally:
         scorer.close()
     scores = tuple(RenditionScores(name, tuple(found)) for name, found in scorer.scores.items())
@@ -143,7 +144,7 @@ def _why_not(reference: RenditionPlan) -> str | None:
     return None
 
 
-def _feed(request: MeasureRequest, looked_at: Sequence[Window], scorer: "_Scorer") -> None:
+def _feed(request: MeasureRequest, looked_at: Sequence[Window], scorer: "_Scorer", alive: Callable[[], None]) -> None:
     """Decode the frames of the windows, and no more than decoding has to, into `scorer`."""
     from pipelines.decode import Decoder
     from pipelines.filters import SourceStage
@@ -172,7 +173,7 @@ def _feed(request: MeasureRequest, looked_at: Sequence[Window], scorer: "_Scorer
         threads=request.threads,
     )
     scorer.expect(rows)
-    with Decoder(request.source_path, request.video.source, request.threads) as decoder:
+    with Decoder(request.source_path, request.video.source, request.threads, alive) as decoder:
         stage = SourceStage(request.video)
         scorer.reference_tags(stage.out_tags)
         Feed(fed, decoder, stage, [scorer]).run()

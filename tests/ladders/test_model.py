@@ -80,6 +80,13 @@ def test_an_mp4_of_a_rung_that_is_not_there_is_refused_with_the_rungs_that_are()
         Recipe(name="x", video=VIDEO, packaging=Packaging(mp4=("1080p",)))
 
 
+def test_a_variable_rate_is_for_files_only() -> None:
+    variable = VIDEO.model_copy(update={"timing": "source"})
+    with pytest.raises(ValidationError, match=r"video\.timing: source is for files"):
+        Recipe(name="x", video=variable, packaging=Packaging(mp4=("360p",)))
+    Recipe(name="x", video=variable, packaging=Packaging(hls=False, dash=False, mp4=("360p",)))
+
+
 def test_segments_hold_whole_gops() -> None:
     with pytest.raises(ValidationError, match=r"5 is not a multiple of video\.gop_seconds 2"):
         Recipe(name="x", video=VIDEO, packaging=Packaging(segment_seconds=5.0))
