@@ -1,5 +1,6 @@
 """Packaging real files with the real packager, and what its check catches."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,19 @@ def test_the_master_playlist_tells_players_what_they_choose_by(whole: Made) -> N
     media = next(line for line in whole.master.splitlines() if line.startswith("#EXT-X-MEDIA"))
     for attribute in ('LANGUAGE="en"', 'NAME="English"', "DEFAULT=YES", "AUTOSELECT=YES", 'CHANNELS="2"'):
         assert attribute in media
+
+
+def test_no_bit_rate_in_the_master_playlist_has_its_mean_above_its_peak(whole: Made) -> None:
+    lines = [line for line in whole.master.splitlines() if "AVERAGE-BANDWIDTH=" in line]
+    assert len(lines) == 4, "two variants and their I-frames"
+    for line in lines:
+        peak, mean = (int(re.findall(rf"[:,]{name}=(\d+)", line)[0]) for name in ("BANDWIDTH", "AVERAGE-BANDWIDTH"))
+        assert 0 < mean <= peak
+    playlist = read_media_playlist(whole.root / "hls/iframes-low.m3u8")
+    line = next(line for line in lines if "iframes-low" in line)
+    frames = zip(playlist.byte_ranges, playlist.durations_s, strict=True)
+    largest = max(8 * length / float(lasts) for (length, _), lasts in frames)
+    assert int(re.findall(r"[:,]BANDWIDTH=(\d+)", line)[0]) == pytest.approx(largest, abs=1)
 
 
 def test_the_iframe_playlist_lists_every_key_frame(whole: Made) -> None:
