@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 
+from pipelines.bitrates import state_bitrates
 from pipelines.check import PackageCheck, Packed, check_package, package_files
 from pipelines.confine import die_with_parent
 from pipelines.errors import EncodeFailed
@@ -142,6 +143,7 @@ def _segments(
         inputs.rmdir()
     if request.hls:
         mend_hls(out_dir / "hls", tracks, has_video=bool(request.renditions))
+        state_bitrates(out_dir / "hls" / "master.m3u8")
     if request.dash:
         mend_dash(out_dir / "dash" / "manifest.mpd", tracks)
 

@@ -3,7 +3,7 @@
 Measured on Shaka Packager 3.8 with manifests and media in sibling folders: playlists name the media as if they lay
 beside it; audio of one language is one DASH adaptation set, so that a player would switch between a film and its
 commentary as if they were two bitrates; without video, each language becomes a variant of its own; DEFAULT follows the
-language, not the track; of I-frame playlists the mean bit rate is stated above the peak.
+language, not the track.
 """
 
 import re
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
 from pathlib import Path
 
 MPD = "urn:mpeg:dash:schema:mpd:2011"
@@ -61,7 +60,6 @@ def mend_hls(folder: Path, tracks: Sequence[AudioTrack], *, has_video: bool) -> 
         text = path.read_text()
         if path.name == "master.m3u8":
             text = _mend_master(text, {f"audio-{track.name}.m3u8": track for track in tracks}, has_video)
-            text = "\n".join(_measured(line, folder) for line in text.splitlines()) + "\n"
         else:
             text = re.sub(r'^(?=video/|audio/)|(?<=URI=")(?=video/|audio/)', UP, text, flags=re.MULTILINE)
         path.write_text(text)
@@ -71,7 +69,7 @@ def _mend_master(text: str, tracks: dict[str, AudioTrack], has_video: bool) -> s
     lines = text.splitlines()
     kept: list[str] = []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        playlist = _attribute(line, "URI")
+        playlist = attribute(line, "URI")
         if line.startswith("#EXT-X-MEDIA:TYPE=AUDIO") and playlist in tracks:
             line = _selected(line, tracks[playlist])
         variant = following if line.startswith("#EXT-X-STREAM-INF") else line
@@ -79,18 +77,6 @@ def _mend_master(text: str, tracks: dict[str, AudioTrack], has_video: bool) -> s
             continue  # another language is reached through the group; as a variant it would be another bitrate
         kept.append(line)
     return "\n".join(kept) + "\n"
-
-
-def _measured(line: str, folder: Path) -> str:
-    """`line` with the true bit rates, where it names an I-frame playlist: peak over one frame, and mean."""
-    if not line.startswith("#EXT-X-I-FRAME-STREAM-INF"):
-        return line
-    frames = read_media_playlist(folder / (_attribute(line, "URI") or ""))
-    bits = [8 * length for length, _ in frames.byte_ranges]
-    peak = max(size / lasts for size, lasts in zip(bits, frames.durations_s, strict=True))
-    mean = sum(bits) / sum(frames.durations_s)
-    line = re.sub(r"(?<![-A-Z])BANDWIDTH=\d+", f"BANDWIDTH={ceil(peak)}", line)
-    return re.sub(r"AVERAGE-BANDWIDTH=\d+", f"AVERAGE-BANDWIDTH={ceil(mean)}", line)
 
 
 def _selected(line: str, track: AudioTrack) -> str:
@@ -156,7 +142,7 @@ def _init(representation: ET.Element) -> str:
     return template.get("initialization", "")
 
 
-def _attribute(line: str, name: str) -> str | None:
+def attribute(line: str, name: str) -> str | None:
     found = re.search(rf'[:,]{name}="([^"]*)"', line)
     return found.group(1) if found else None
 
@@ -167,7 +153,7 @@ def read_media_playlist(path: Path) -> MediaPlaylist:
     text = path.read_text()
     for line in text.splitlines():
         if line.startswith("#EXT-X-MAP:"):
-            init = _from_root(_attribute(line, "URI") or "")
+            init = _from_root(attribute(line, "URI") or "")
         elif line.startswith("#EXTINF:"):
             durations.append(Fraction(line.removeprefix("#EXTINF:").split(",")[0]))
         elif line.startswith("#EXT-X-BYTERANGE:"):
@@ -181,7 +167,7 @@ def read_media_playlist(path: Path) -> MediaPlaylist:
 def read_master(path: Path) -> tuple[str, ...]:
     """The names of all playlists that the master playlist refers to."""
     lines = path.read_text().splitlines()
-    named = [_attribute(line, "URI") for line in lines if line.startswith("#")]
+    named = [attribute(line, "URI") for line in lines if line.startswith("#")]
     return tuple(dict.fromkeys([*(n for n in named if n), *(line for line in lines if line and line[0] != "#")]))
 
 

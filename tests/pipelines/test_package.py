@@ -14,6 +14,7 @@ from typing import Any
 import av
 import pytest
 
+from pipelines.bitrates import peak_bps
 from pipelines.check import Packed, check_package
 from pipelines.errors import EncodeFailed, ProofFailed
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult, audio_tracks, package
@@ -143,11 +144,20 @@ def test_no_bit_rate_in_the_master_playlist_has_its_mean_above_its_peak(whole: M
     for line in lines:
         peak, mean = (int(re.findall(rf"[:,]{name}=(\d+)", line)[0]) for name in ("BANDWIDTH", "AVERAGE-BANDWIDTH"))
         assert 0 < mean <= peak
-    playlist = read_media_playlist(whole.root / "hls/iframes-low.m3u8")
-    line = next(line for line in lines if "iframes-low" in line)
-    frames = zip(playlist.byte_ranges, playlist.durations_s, strict=True)
-    largest = max(8 * length / float(lasts) for (length, _), lasts in frames)
-    assert int(re.findall(r"[:,]BANDWIDTH=(\d+)", line)[0]) == pytest.approx(largest, abs=1)
+    low = read_media_playlist(whole.root / "hls/video-low.m3u8")
+    sound = read_media_playlist(whole.root / "hls/audio-eng.m3u8")
+    sizes = [[8 * (whole.root / name).stat().st_size for name in listed.segments] for listed in (low, sound)]
+    wanted = [peak_bps(sizes[0], low.durations_s), peak_bps(sizes[1], sound.durations_s)]
+    line = next(line for line in lines if "RESOLUTION=160x90" in line)
+    assert int(re.findall(r"[:,]BANDWIDTH=(\d+)", line)[0]) == pytest.approx(sum(wanted), abs=2)
+
+
+def test_a_peak_is_taken_over_runs_of_about_a_segment_s_length() -> None:
+    two, short = Fraction(2), Fraction(1, 10)
+    assert peak_bps([100, 400, 200], [two, two, two]) == 200
+    assert peak_bps([100, 100, 90], [two, two, short]) == Fraction(190) / Fraction(21, 10), "not 900: too short alone"
+    assert peak_bps([50, 70], [Fraction(1), Fraction(1)]) == 70
+    assert peak_bps([30], [short]) == 300, "a clip of a moment has nothing longer"
 
 
 def test_the_iframe_playlist_lists_every_key_frame(whole: Made) -> None:
