@@ -25,7 +25,7 @@ from cluster.storage import open_storage
 from cluster.tools import Tools
 from cluster.work import SCRATCH, Step, Work
 from ladders.errors import FarmError
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, ScratchFull
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred th
 PROGRESS_S = 1.0  # how often a running job's progress is written
 SWEEP_EVERY_S = 3600.0
 UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
-# A job whose steps fail for a reason that may pass is queued again: twelve attempts are about an hour and a half.
+# A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
@@ -183,23 +183,21 @@ class Dispatcher:
             if held is None or not held.cancel_wanted:
                 raise  # shutting down, or the lease is lost: not this owner's to end
             ending = {"status": "cancelled"}
-        if self._again(job, ending):
-            await self._give_back(job, ending)
-        elif await self._save(job, ending) and ending["status"] != "failed":
+        except FarmError as error:
+            if may_pass(error) and job.attempts < MAX_ATTEMPTS:
+                await self._give_back(job, error)
+                return
+            ending = {"status": "failed", "error": error.to_wire()}
+        if await self._save(job, ending) and ending["status"] != "failed":
             # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
             await asyncio.to_thread(self._sweep, job)
 
-    def _again(self, job: Job, ending: dict[str, Any]) -> bool:
-        """Whether the job failed for a reason that may pass: storage away, a disk full, a node lost."""
-        return ending["status"] == "failed" and ending["error"]["retryable"] and job.attempts < MAX_ATTEMPTS
-
-    async def _give_back(self, job: Job, ending: dict[str, Any]) -> None:
+    async def _give_back(self, job: Job, error: FarmError) -> None:
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        error = ending["error"]
-        log.warning("job %s: %s: again in %.0f s: %s", job.id, error["code"], delay_s, error["message"])
+        log.warning("job %s: %s: again in %.0f s: %s", job.id, error.code, delay_s, error.public_message)
         self._mark_ended(job)
         with contextlib.suppress(InfraError):  # its lease runs out by itself
-            await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s)
+            await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s, error.to_wire())
 
     def _mark_ended(self, job: Job) -> None:
         held = self._held.get(job.id)
@@ -207,6 +205,8 @@ class Dispatcher:
             held.ended = True
 
     async def _attempt(self, job: Job) -> dict[str, Any]:
+        """Go through the job's steps; how that ended, FarmError when it failed for a reason that is known."""
+
         def changed(progress: JobProgress) -> None:
             held = self._held.get(job.id)
             if held is not None:
@@ -229,8 +229,8 @@ class Dispatcher:
             if job.attempts > MAX_ATTEMPTS:  # whoever drove it did not live to say why
                 raise WorkerLost(f"the job was given up after {MAX_ATTEMPTS} attempts that ended without a word")
             published = await run.run()
-        except FarmError as error:
-            return {"status": "failed", "error": error.to_wire()}
+        except FarmError:
+            raise
         except Exception:
             error_id = uuid.uuid4().hex[:12]
             log.exception("job %s: unexpected error %s", job.id, error_id)
@@ -274,6 +274,15 @@ class Dispatcher:
         for one in held:
             with contextlib.suppress(InfraError):  # its lease runs out by itself
                 await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)
+
+
+def may_pass(error: FarmError) -> bool:
+    """Whether the cause lies around the job: storage or store away, a disk full, a worker lost.
+
+    An encoder that refuses or a media process that ends badly has had all tries of its step by then: it would only keep
+    whoever waits from an answer.
+    """
+    return error.retryable and isinstance(error, InfraError | ScratchFull)
 
 
 def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:

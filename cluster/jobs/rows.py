@@ -112,7 +112,8 @@ class Rows:
     def end(self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
         """End the locked `job` as `status`, with its event and the callback that it owes."""
         over = {"status": status.value, "finished_at": self._db.now(), "lease_until": None, "lease_owner": None}
-        ended = self.change(connection, job, {**values, **over})
+        # Why it waited before is no part of how it ended.
+        ended = self.change(connection, job, {"error": None, **values, **over})
         self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": ended.error})
         if ended.callback_url is not None:
             owed = {

@@ -143,15 +143,17 @@ class SqlStore(SqlOutbox):
                 raise fence_lost(self._rows.locked(connection, job_id), fence)
         return Renewed(cancel_requested=asked)
 
-    def release(self, job_id: str, fence: int, delay_s: float = 0.0) -> None:
+    def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
         """See `JobStore.release`."""
         with self._db.write() as connection:
             job = self._rows.owned(connection, job_id, fence)
             if job.cancel_requested:
                 self._rows.end(connection, job, JobStatus.CANCELLED, {})
                 return
-            self._queue(job, connection, delay_s)
-            self._rows.note(connection, job_id, "released", {"attempt": job.attempts, "delay_s": delay_s})
+            self._queue(job, connection, delay_s, {"error": error} if error else None)
+            why = {name: error[name] for name in ("code", "message")} if error else None
+            told = {"attempt": job.attempts, "delay_s": delay_s, "error": why}
+            self._rows.note(connection, job_id, "released", told)
 
     def finish(
         self,

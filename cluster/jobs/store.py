@@ -64,8 +64,11 @@ class JobStore(Protocol):
         """Hold the lease for `lease_s` from now, and note `progress`; FenceLost."""
         ...
 
-    def release(self, job_id: str, fence: int, delay_s: float = 0.0) -> None:
-        """Give the lease back: queued again, after `delay_s` (cancelled, when that was asked for); FenceLost."""
+    def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
+        """Give the lease back: queued again, after `delay_s` (cancelled, when that was asked for); FenceLost.
+
+        The job shows `error`, why it waits, until it ends or is retried; None leaves what it showed.
+        """
         ...
 
     def finish(

@@ -13,14 +13,15 @@ import pytest
 from cluster import dispatcher as dispatcher_module
 from cluster import job as job_module
 from cluster.dispatcher import Dispatcher
-from cluster.errors import StorageUnavailable
+from cluster.errors import StorageUnavailable, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
 from cluster.slots import Slots
 from cluster.storage import open_storage
 from cluster.work import Step, Work
-from pipelines.errors import CorruptMedia
+from ladders.errors import FarmError
+from pipelines.errors import CorruptMedia, EncodeFailed, MediaError, MediaProcessFailed, ScratchFull
 
 PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": []}
 PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"renditions": []}}
@@ -246,6 +247,52 @@ def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled
     started, ended = asyncio.run(scenario())
     assert started.count("m1: chunk 1") == 1
     assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
+
+
+@pytest.mark.parametrize("kind", [EncodeFailed, MediaProcessFailed])
+def test_a_step_that_fails_alike_every_time_fails_the_job_at_its_first_attempt(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[MediaError]
+) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF_S", 0.0)
+    runner = Switches()
+    runner.failing["inspect"] = kind("the encoder does not open")
+
+    async def scenario() -> Job:
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            return await until(store, job, JobStatus.FAILED)
+
+    failed = asyncio.run(scenario())
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["message"]) == (kind.code, "the encoder does not open")
+    assert failed.error["retryable"], "a person may try again"
+    assert (failed.attempts, len(runner.running)) == (1, job_module.ATTEMPTS)
+
+
+@pytest.mark.parametrize("kind", [StorageUnavailable, WorkerLost, ScratchFull])
+def test_a_job_that_waits_for_the_farm_to_be_whole_again_says_what_is_broken(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[FarmError]
+) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(dispatcher_module, "FIRST_DELAY_S", 0.2)
+
+    async def scenario() -> tuple[Job, Job]:
+        runner = Switches()
+        runner.gate.set()
+        runner.failing["inspect"] = kind("it is away")
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            async with asyncio.timeout(5):
+                while (waiting := store.get(job.id)).error is None:  # noqa: ASYNC110 - the store tells nobody
+                    await asyncio.sleep(0.02)
+            runner.failing.clear()
+            return waiting, await until(store, job, JobStatus.READY, within_s=15)
+
+    waiting, done = asyncio.run(scenario())
+    assert waiting.status is JobStatus.QUEUED
+    assert waiting.error is not None
+    assert (waiting.error["code"], waiting.error["message"]) == (kind.code, "it is away")
+    assert (done.attempts, done.error) == (2, None)
 
 
 def test_while_storage_is_away_jobs_wait_instead_of_failing(

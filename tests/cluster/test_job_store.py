@@ -259,6 +259,37 @@ def test_a_job_given_back_waits_its_delay_and_keeps_its_count(store: SqlStore) -
     assert (again.fence, again.attempts) == (2, 2)
 
 
+AWAY = {"code": "storage_unavailable", "message": "no answer", "retryable": True, "detail": {"uri": "s3://b"}}
+
+
+def test_a_waiting_job_shows_why_it_waits_and_so_does_its_event(store: SqlStore) -> None:
+    job = claimed(store)
+    store.release(job.id, job.fence, 0.0, AWAY)
+    assert store.get(job.id).error == AWAY
+    (event,) = [event for event in store.events(job.id) if event.kind == "released"]
+    assert event.data["error"] == {"code": "storage_unavailable", "message": "no answer"}
+    (again,) = store.claim("me", 60, 1)
+    store.release(again.id, again.fence)
+    assert store.get(job.id).error == AWAY, "a dispatcher that stops knows nothing better"
+    assert store.events(job.id)[-1].data["error"] is None
+
+
+@pytest.mark.parametrize("ending", ["ready", "cancelled", "cancelled while it waits", "retried"])
+def test_why_a_job_waited_is_forgotten_when_it_ends_or_is_retried(store: SqlStore, ending: str) -> None:
+    job = claimed(store, callback_url="https://a.example/")
+    store.release(job.id, job.fence, 0.0, AWAY)
+    if ending == "cancelled while it waits":
+        assert store.request_cancel(job.id).error is None
+        assert store.due_deliveries(1, 60)[0].body["error"] is None
+        return
+    (again,) = store.claim("me", 60, 1)
+    if ending == "retried":
+        store.finish(again.id, again.fence, status="failed", error=AWAY)
+        assert store.retry(again.id).error is None
+    else:
+        assert store.finish(again.id, again.fence, status=ending).error is None
+
+
 def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
     job = claimed(store)
     ended = store.finish(
