@@ -21,9 +21,9 @@ from cluster.job import JobRun, Runner
 from cluster.jobs import Job, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import PRIORITIES, Slots
-from cluster.storage import open_storage
+from cluster.sweep import sweep_now_and_then
 from cluster.tools import Tools
-from cluster.work import SCRATCH, Step, Work
+from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import MediaError, ScratchFull
 
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
 NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
 PROGRESS_S = 1.0  # how often a running job's progress is written
-SWEEP_EVERY_S = 3600.0
-UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
 # A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
@@ -66,7 +64,6 @@ class Dispatcher:
         self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
-        self._sweeping: asyncio.Task[None] | None = None
 
     def nudge(self) -> None:
         """Look for new jobs now instead of at the next tick."""
@@ -79,7 +76,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
-        self._sweeping = asyncio.create_task(self._sweep_now_and_then())
+        sweeping = asyncio.create_task(sweep_now_and_then(self._settings, self._store))
         try:
             while True:
                 try:
@@ -88,25 +85,8 @@ class Dispatcher:
                     log.warning("dispatcher: %s: %s", error.code, error.public_message)
                 await self._pause()
         finally:
-            self._sweeping.cancel()
+            sweeping.cancel()
             await self._let_go()
-
-    async def _sweep_now_and_then(self) -> None:
-        while True:
-            try:
-                await asyncio.to_thread(self._sweep_old)
-            except InfraError as error:
-                log.warning("old scratch was not swept: %s: %s", error.code, error.public_message)
-            await asyncio.sleep(SWEEP_EVERY_S)
-
-    def _sweep_old(self) -> None:
-        """Remove what failed jobs and dead writers have left: a failed job can be retried cheaply for some days."""
-        storage = open_storage(self._settings.storage.storage_uri, self._settings.storage)
-        storage.sweep_unfinished(UNFINISHED_S)
-        oldest = time.time() - self._settings.work.scratch_keep_s
-        for found in storage.list(SCRATCH):
-            if found.modified_s < oldest:
-                storage.delete(found.key)
 
     async def _pause(self) -> None:
         """Until the next tick is due or somebody nudges; a nudge soon after the last look waits a little for others."""

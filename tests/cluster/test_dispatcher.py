@@ -1,7 +1,6 @@
 """The dispatcher against a real store, with a runner whose steps are switches."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -358,24 +357,3 @@ def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings:
             return len([job for job in store.list_jobs(limit=50).jobs if job.status == JobStatus.PROCESSING])
 
     assert asyncio.run(scenario()) <= 4
-
-
-def test_what_failed_jobs_left_is_kept_for_a_retry_and_swept_by_its_age(
-    store: JobStore, settings: FarmSettings, tmp_path: Path
-) -> None:
-    storage = open_storage(settings.storage.storage_uri, settings.storage)
-    for key in ("scratch/old/a.mp4", "scratch/new/a.mp4", "acme/clip/r/manifest.json"):
-        storage.put_bytes(key, b"x")
-    for key in ("scratch/old/a.mp4", "acme/clip/r/manifest.json"):
-        path = storage.local_path(key)
-        assert path is not None
-        os.utime(path, (1.0, 1.0))
-
-    async def scenario() -> None:
-        async with dispatching(store, Switches(), settings), asyncio.timeout(5):
-            while storage.stat("scratch/old/a.mp4") is not None:  # noqa: ASYNC110 - another thread removes it
-                await asyncio.sleep(0.02)
-
-    asyncio.run(scenario())
-    assert storage.stat("scratch/new/a.mp4") is not None
-    assert storage.stat("acme/clip/r/manifest.json") is not None, "only scratch is swept"
