@@ -12,13 +12,14 @@ import logging
 import random
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun, Runner
-from cluster.jobs import Job, JobStore
+from cluster.jobs import Job, JobStatus, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import PRIORITIES, Slots
 from cluster.sweep import sweep_now_and_then
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
 NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
 PROGRESS_S = 1.0  # how often a running job's progress is written
+# The autoscaler counts what is submitted, and that is never more than there are slots: it is told what waits.
+DEMAND_EVERY_S = 10.0
+MAX_DEMAND = 512  # steps: a queue of a hundred thousand jobs is no reason to ask for more nodes than anybody allows
 # A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
@@ -55,12 +59,22 @@ class Held:
 class Dispatcher:
     """Claims, drives, renews, ends."""
 
-    def __init__(self, store: JobStore, runner: Runner, slots: Slots, settings: FarmSettings, capacity: Any) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        runner: Runner,
+        slots: Slots,
+        settings: FarmSettings,
+        capacity: Callable[[], int],
+        ask_for: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`capacity` is how many steps the cluster could run now, `ask_for` is told how many there are to run."""
         self._store = store
         self._runner = runner
         self._slots = slots
         self._settings = settings
-        self._capacity = capacity  # () -> steps that the cluster could run at once
+        self._capacity = capacity
+        self._ask_for = ask_for
         self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
@@ -77,6 +91,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
         sweeping = asyncio.create_task(sweep_now_and_then(self._settings, self._store))
+        asking = asyncio.create_task(self._ask_now_and_then())
         try:
             while True:
                 try:
@@ -86,7 +101,17 @@ class Dispatcher:
                 await self._pause()
         finally:
             sweeping.cancel()
+            asking.cancel()
             await self._let_go()
+
+    async def _ask_now_and_then(self) -> None:
+        while True:
+            try:
+                queued = (await asyncio.to_thread(self._store.counts))[JobStatus.QUEUED]
+                await asyncio.to_thread(self._ask_for, min(MAX_DEMAND, self._slots.demand + queued))
+            except InfraError as error:  # what was asked for last stands
+                log.warning("the cluster is not resized: %s: %s", error.code, error.public_message)
+            await asyncio.sleep(DEMAND_EVERY_S)
 
     async def _pause(self) -> None:
         """Until the next tick is due or somebody nudges; a nudge soon after the last look waits a little for others."""

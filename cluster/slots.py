@@ -29,9 +29,9 @@ class Slots:
         return self._capacity
 
     @property
-    def waiting(self) -> int:
-        """How many steps wait for a slot."""
-        return len(self._waiting)
+    def demand(self) -> int:
+        """How many steps run, or would if there were slots."""
+        return self._running + sum(not turn.done() for *_, turn in self._waiting)
 
     def resize(self, capacity: int) -> None:
         """Follow the cluster as nodes come and go; running steps are left alone."""

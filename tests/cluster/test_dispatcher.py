@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,13 @@ def new(media_id: str, **changes: Any) -> NewJob:
 
 @asynccontextmanager
 async def dispatching(
-    store: JobStore, runner: Switches, settings: FarmSettings, slots: int = 4
+    store: JobStore,
+    runner: Switches,
+    settings: FarmSettings,
+    slots: int = 4,
+    ask_for: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots)
+    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots, ask_for)
     task = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -357,3 +361,30 @@ def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings:
             return len([job for job in store.list_jobs(limit=50).jobs if job.status == JobStatus.PROCESSING])
 
     assert asyncio.run(scenario()) <= 4
+
+
+@pytest.mark.parametrize(("most", "told"), [(dispatcher_module.MAX_DEMAND, 9), (5, 5)])
+def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_is_done(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, most: int, told: int
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr(dispatcher_module, "MAX_DEMAND", most)
+    asked: list[int] = []
+
+    async def asked_at_last(number: int) -> None:
+        async with asyncio.timeout(8):
+            while asked[-1:] != [number]:  # noqa: ASYNC110 - a list tells nobody
+                await asyncio.sleep(0.02)
+
+    async def scenario() -> None:
+        runner = Switches()
+        for number in range(5):
+            store.create(new(f"m{number}"))
+        async with dispatching(store, runner, settings, slots=2, ask_for=asked.append):
+            # Two chunks of each of the four jobs that are held, and the job that is not.
+            await asked_at_last(told)
+            runner.gate.set()
+            await asked_at_last(0)
+
+    asyncio.run(scenario())
+    assert max(asked) == told
