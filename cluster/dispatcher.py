@@ -18,7 +18,7 @@ from typing import Any
 
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
-from cluster.job import JobRun, Runner
+from cluster.job import JobRun, Runner, may_pass
 from cluster.jobs import Job, JobStatus, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import PRIORITIES, Slots
@@ -26,7 +26,7 @@ from cluster.sweep import sweep_now_and_then
 from cluster.tools import Tools
 from cluster.work import Step, Work
 from ladders.errors import FarmError
-from pipelines.errors import MediaError, ScratchFull
+from pipelines.errors import MediaError
 
 log = logging.getLogger(__name__)
 
@@ -279,15 +279,6 @@ class Dispatcher:
         for one in held:
             with contextlib.suppress(InfraError):  # its lease runs out by itself
                 await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)
-
-
-def may_pass(error: FarmError) -> bool:
-    """Whether the cause lies around the job: storage or store away, a disk full, a worker lost.
-
-    An encoder that refuses or a media process that ends badly has had all tries of its step by then: it would only keep
-    whoever waits from an answer.
-    """
-    return error.retryable and isinstance(error, InfraError | ScratchFull)
 
 
 def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:

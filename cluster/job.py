@@ -19,7 +19,7 @@ from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.work import Step, Work
 from ladders.errors import FarmError
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, ScratchFull
 
 ATTEMPTS = 4
 ROUNDS = 3  # of encoding and finishing: a result that was damaged in storage is made again, one that always is is not
@@ -135,6 +135,15 @@ async def with_retries(
             on_retry(error)
             await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def may_pass(error: FarmError) -> bool:
+    """Whether the cause lies around the job: storage or store away, a disk full, a worker lost.
+
+    An encoder that refuses or a media process that ends badly has had all tries of its step by then: it would only keep
+    whoever waits from an answer.
+    """
+    return error.retryable and isinstance(error, InfraError | ScratchFull)
 
 
 def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
