@@ -75,10 +75,12 @@ class DispatcherService:
         return {"held": self._dispatcher.held if self._dispatcher else 0, "pid": os.getpid()}
 
 
-def ensure_dispatcher() -> Any:
-    """The one dispatcher of the cluster, started when there is none."""
+def ensure_dispatcher(on_labels: dict[str, str] | None = None) -> Any:
+    """The one dispatcher of the cluster, started when there is none, on a node with all of `on_labels`."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(DispatcherService)
-    return actor.options(name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote()
+    return actor.options(
+        name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, label_selector=on_labels or {}
+    ).remote()
 
 
 def ask_for_lanes(lanes: int) -> None:
