@@ -151,13 +151,6 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """What the holder of a lease learns when it renews it."""
-
-    cancel_requested: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a job; `seq` grows with time within one job."""
 

@@ -46,7 +46,7 @@ class Rows:
             # psycopg counts the rows of such an INSERT as -1: what comes back tells whether there is a row.
             .returning(jobs.c.run_after, jobs.c.created_at)
         )
-        self._insert_event = insert(job_events).values(at=db.now()).returning(job_events.c.seq)
+        self._insert_event = insert(job_events).values(at=db.now())
         self._get = select(jobs).where(jobs.c.id == bindparam("job_id"))
         self._locked = self._get.with_for_update()
         self._change = (
@@ -104,10 +104,9 @@ class Rows:
         row = connection.execute(statement, {"job_id": job.id, "old_fence": job.fence}).one()
         return job_of(row._mapping)
 
-    def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> int:
-        """Write an event of a job whose row is locked; its seq."""
-        values = {"job_id": job_id, "kind": kind, "data": data}
-        return int(connection.execute(self._insert_event, values).scalar_one())
+    def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> None:
+        """Write an event of a job whose row is locked."""
+        connection.execute(self._insert_event, {"job_id": job_id, "kind": kind, "data": data})
 
     def end(self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
         """End the locked `job` as `status`, with its event and the callback that it owes."""

@@ -87,7 +87,7 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
         def renew(self, number: int, stale: int) -> None:
             job = self.pick(number)
             if job.holds(job.fence - stale):
-                assert store.renew(job.id, job.fence, 600).cancel_requested == job.cancel_requested
+                store.renew(job.id, job.fence, 600)
                 job.expired = False
             else:
                 with pytest.raises(FenceLost):
