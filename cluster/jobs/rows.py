@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, select
 
 from cluster.errors import FenceLost, JobMissing
 from cluster.jobs.database import Database
-from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id
+from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id, public_error
 from cluster.jobs.tables import job_events, jobs, outbox
 from cluster.slots import PRIORITIES
 
@@ -113,7 +113,8 @@ class Rows:
         over = {"status": status.value, "finished_at": self._db.now(), "lease_until": None, "lease_owner": None}
         # Why it waited before is no part of how it ended.
         ended = self.change(connection, job, {"error": None, **values, **over})
-        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": ended.error})
+        error = ended.error and public_error(ended.error)  # whoever may see the job may read its events
+        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": error})
         if ended.callback_url is not None:
             owed = {
                 "id": new_id(),

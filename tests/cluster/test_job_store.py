@@ -300,6 +300,16 @@ def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
     assert kinds(store, job) == ["queued", "started", "ready"]
 
 
+def test_what_an_error_says_of_the_farms_inside_stays_with_the_job(store: SqlStore) -> None:
+    job = claimed(store, callback_url="https://a.example/")
+    error = AWAY | {"detail": {"uri": "s3://inner", "limit": "max_pixels"}}
+    store.finish(job.id, job.fence, status="failed", error=error)
+    assert store.get(job.id).error == error
+    told = AWAY | {"detail": {"limit": "max_pixels"}}
+    assert store.events(job.id)[-1].data == {"attempt": 1, "error": told}
+    assert store.due_deliveries(1, 60)[0].body["error"] == told
+
+
 def test_ending_a_job_twice_is_one_ending(store: SqlStore) -> None:
     job = claimed(store, callback_url="https://a.example/")
     first = store.finish(job.id, job.fence, status="failed", error={"code": "corrupt_media"})
@@ -440,7 +450,7 @@ def test_what_media_put_into_messages_does_not_break_the_store(store: SqlStore) 
     kept = {"title": "a\ufffdb?", "ratio": None, "list": [1, None], "5": "number as key"}
     assert store.get(job.id).progress == kept
     assert store.finish(job.id, job.fence, status="failed", error=odd).error == kept
-    assert store.events(job.id)[-1].data["error"] == kept
+    assert store.events(job.id)[-1].data["error"] == kept | {"detail": {}}
 
 
 def test_a_callback_is_owed_from_the_moment_the_job_ends(store: SqlStore) -> None:
