@@ -12,18 +12,19 @@ import logging
 import random
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
-from cluster.job import JobRun, Runner
-from cluster.jobs import Job, JobStore
+from cluster.job import JobRun, Runner, may_pass
+from cluster.jobs import Job, JobStatus, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import PRIORITIES, Slots
-from cluster.storage import open_storage
+from cluster.sweep import sweep_now_and_then
 from cluster.tools import Tools
-from cluster.work import SCRATCH, Step, Work
+from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import MediaError
 
@@ -32,9 +33,10 @@ log = logging.getLogger(__name__)
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
 NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
 PROGRESS_S = 1.0  # how often a running job's progress is written
-SWEEP_EVERY_S = 3600.0
-UNFINISHED_S = 24 * 3600.0  # an upload that was not finished within a day belongs to a writer that died
-# A job whose steps fail for a reason that may pass is queued again: twelve attempts are about an hour and a half.
+# The autoscaler counts what is submitted, and that is never more than there are slots: it is told what waits.
+DEMAND_EVERY_S = 10.0
+MAX_DEMAND = 512  # steps: a queue of a hundred thousand jobs is no reason to ask for more nodes than anybody allows
+# A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
@@ -57,16 +59,25 @@ class Held:
 class Dispatcher:
     """Claims, drives, renews, ends."""
 
-    def __init__(self, store: JobStore, runner: Runner, slots: Slots, settings: FarmSettings, capacity: Any) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        runner: Runner,
+        slots: Slots,
+        settings: FarmSettings,
+        capacity: Callable[[], int],
+        ask_for: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`capacity` is how many steps the cluster could run now, `ask_for` is told how many there are to run."""
         self._store = store
         self._runner = runner
         self._slots = slots
         self._settings = settings
-        self._capacity = capacity  # () -> steps that the cluster could run at once
+        self._capacity = capacity
+        self._ask_for = ask_for
         self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
-        self._sweeping: asyncio.Task[None] | None = None
 
     def nudge(self) -> None:
         """Look for new jobs now instead of at the next tick."""
@@ -79,7 +90,8 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
-        self._sweeping = asyncio.create_task(self._sweep_now_and_then())
+        sweeping = asyncio.create_task(sweep_now_and_then(self._settings, self._store))
+        asking = asyncio.create_task(self._ask_now_and_then())
         try:
             while True:
                 try:
@@ -88,25 +100,18 @@ class Dispatcher:
                     log.warning("dispatcher: %s: %s", error.code, error.public_message)
                 await self._pause()
         finally:
-            self._sweeping.cancel()
+            sweeping.cancel()
+            asking.cancel()
             await self._let_go()
 
-    async def _sweep_now_and_then(self) -> None:
+    async def _ask_now_and_then(self) -> None:
         while True:
             try:
-                await asyncio.to_thread(self._sweep_old)
-            except InfraError as error:
-                log.warning("old scratch was not swept: %s: %s", error.code, error.public_message)
-            await asyncio.sleep(SWEEP_EVERY_S)
-
-    def _sweep_old(self) -> None:
-        """Remove what failed jobs and dead writers have left: a failed job can be retried cheaply for some days."""
-        storage = open_storage(self._settings.storage.storage_uri, self._settings.storage)
-        storage.sweep_unfinished(UNFINISHED_S)
-        oldest = time.time() - self._settings.work.scratch_keep_s
-        for found in storage.list(SCRATCH):
-            if found.modified_s < oldest:
-                storage.delete(found.key)
+                queued = (await asyncio.to_thread(self._store.counts))[JobStatus.QUEUED]
+                await asyncio.to_thread(self._ask_for, min(MAX_DEMAND, self._slots.demand + queued))
+            except InfraError as error:  # what was asked for last stands
+                log.warning("the cluster is not resized: %s: %s", error.code, error.public_message)
+            await asyncio.sleep(DEMAND_EVERY_S)
 
     async def _pause(self) -> None:
         """Until the next tick is due or somebody nudges; a nudge soon after the last look waits a little for others."""
@@ -183,23 +188,21 @@ class Dispatcher:
             if held is None or not held.cancel_wanted:
                 raise  # shutting down, or the lease is lost: not this owner's to end
             ending = {"status": "cancelled"}
-        if self._again(job, ending):
-            await self._give_back(job, ending)
-        elif await self._save(job, ending) and ending["status"] != "failed":
+        except FarmError as error:
+            if may_pass(error) and job.attempts < MAX_ATTEMPTS:
+                await self._give_back(job, error)
+                return
+            ending = {"status": "failed", "error": error.to_wire()}
+        if await self._save(job, ending) and ending["status"] != "failed":
             # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
             await asyncio.to_thread(self._sweep, job)
 
-    def _again(self, job: Job, ending: dict[str, Any]) -> bool:
-        """Whether the job failed for a reason that may pass: storage away, a disk full, a node lost."""
-        return ending["status"] == "failed" and ending["error"]["retryable"] and job.attempts < MAX_ATTEMPTS
-
-    async def _give_back(self, job: Job, ending: dict[str, Any]) -> None:
+    async def _give_back(self, job: Job, error: FarmError) -> None:
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        error = ending["error"]
-        log.warning("job %s: %s: again in %.0f s: %s", job.id, error["code"], delay_s, error["message"])
+        log.warning("job %s: %s: again in %.0f s: %s", job.id, error.code, delay_s, error.public_message)
         self._mark_ended(job)
         with contextlib.suppress(InfraError):  # its lease runs out by itself
-            await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s)
+            await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s, error.to_wire())
 
     def _mark_ended(self, job: Job) -> None:
         held = self._held.get(job.id)
@@ -207,6 +210,8 @@ class Dispatcher:
             held.ended = True
 
     async def _attempt(self, job: Job) -> dict[str, Any]:
+        """Go through the job's steps; how that ended, FarmError when it failed for a reason that is known."""
+
         def changed(progress: JobProgress) -> None:
             held = self._held.get(job.id)
             if held is not None:
@@ -229,8 +234,8 @@ class Dispatcher:
             if job.attempts > MAX_ATTEMPTS:  # whoever drove it did not live to say why
                 raise WorkerLost(f"the job was given up after {MAX_ATTEMPTS} attempts that ended without a word")
             published = await run.run()
-        except FarmError as error:
-            return {"status": "failed", "error": error.to_wire()}
+        except FarmError:
+            raise
         except Exception:
             error_id = uuid.uuid4().hex[:12]
             log.exception("job %s: unexpected error %s", job.id, error_id)

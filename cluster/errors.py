@@ -9,6 +9,7 @@ InfraError                      code, retryable, public_message, detail
 │   ├── ObjectExists            object_exists          (somebody else wrote it first)
 │   ├── ObjectChanged           object_changed         (replaced while it was read; retryable)
 │   ├── ChecksumMismatch        checksum_mismatch      (the bytes are not those that were written; retryable)
+│   ├── ResultsDamaged          results_damaged        (what finished steps stored is not there any more; retryable)
 │   └── InvalidKey              invalid_key
 ├── SourceError
 │   ├── ForbiddenUri            forbidden_uri          (not a place that sources may come from)
@@ -86,6 +87,13 @@ class ChecksumMismatch(StorageError):
     """The bytes are not those that were written."""
 
     code = "checksum_mismatch"
+    retryable = True
+
+
+class ResultsDamaged(StorageError):
+    """What finished steps of a job had stored is missing or damaged; it was forgotten, so that they are done again."""
+
+    code = "results_damaged"
     retryable = True
 
 

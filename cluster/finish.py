@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.media_process import Answer, Usage, Watch, run_media
+from cluster.pieces import Piece, fetch, local_file, read_facts
 from cluster.publish import publish
 from cluster.scratch import workdir
 from cluster.steps import required_plan, twice
-from cluster.storage import Storage
 from cluster.tools import Tools
 from cluster.work import Names, Work, names
 from pipelines.errors import MediaProcessFailed, RejectedMedia
@@ -24,7 +24,7 @@ from pipelines.report import ChunkFacts, build_report
 from pipelines.stills import StillsRequest, StillsResult
 from pipelines.wire import to_wire
 
-FETCHES_AT_ONCE = 8
+FETCHED = "fetched"  # the folder for what is downloaded; nothing where storage is a folder of this machine
 
 
 @dataclass(slots=True)
@@ -60,8 +60,9 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     stages = Stages()
     stages.add("inspect", json.loads(tools.scratch.get_bytes(where.inspect_facts))["process"])
     with workdir(tools.scratch_dir) as folder:
-        chunks, hashes = _chunk_facts(plan, where, tools, stages)
-        joined = _join(plan, where, hashes, folder, tools, stages, watch)
+        (folder / FETCHED).mkdir()
+        chunks, pieces = _chunk_facts(plan, where, tools, stages)
+        joined = _join(plan, where, pieces, folder, tools, stages, watch)
         audio, audio_paths = _audio(plan, where, folder, tools, stages)
         tree = folder / "publish"
         tree.mkdir()
@@ -79,17 +80,18 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     return {"manifest_key": published.manifest_key, "revision": published.revision, "report": report}
 
 
-def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tuple[list[ChunkFacts], dict[str, str]]:
-    """The stored facts of every chunk of every rendition, and the SHA-256 by key; costs are added to `stages`."""
+def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tuple[list[ChunkFacts], list[Piece]]:
+    """The stored facts of every chunk of every rendition, and its file; costs are added to `stages`."""
     if plan.video is None:
-        return [], {}
-    facts, hashes = [], {}
+        return [], []
+    facts, pieces = [], []
     for cut in plan.video.chunks:
         processes: dict[str, dict[str, Any]] = {}  # one process made all renditions, unless a crash split them
         for rendition in plan.video.renditions:
-            stored = json.loads(tools.scratch.get_bytes(where.chunk_facts(cut.number, rendition.name)))
+            facts_key = where.chunk_facts(cut, rendition.name)
+            stored = read_facts(facts_key, tools.scratch)
             processes[json.dumps(stored["process"])] = stored
-            hashes[where.chunk(cut.number, rendition.name)] = stored["sha256"]
+            pieces.append(Piece(where.chunk(cut, rendition.name), stored["sha256"], facts_key))
             facts.append(
                 ChunkFacts(
                     number=cut.number,
@@ -105,28 +107,28 @@ def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tupl
             stages.add("chunk", stored["process"])
             if stored["vmaf_process"]:
                 stages.add("vmaf", stored["vmaf_process"])
-    return facts, hashes
+    return facts, pieces
 
 
 def _join(
-    plan: Plan, where: Names, hashes: dict[str, str], folder: Path, tools: Tools, stages: Stages, watch: Watch
+    plan: Plan, where: Names, pieces: list[Piece], folder: Path, tools: Tools, stages: Stages, watch: Watch
 ) -> JoinResult | None:
     video = plan.video
     if video is None:
         return None
-    keys = [*hashes, where.frames]
-    paths = dict(zip(keys, _fetch(keys, folder / "chunks", tools.scratch, hashes), strict=True))
+    found = fetch(pieces, folder / FETCHED, tools.scratch)
+    paths = {piece.key: path for piece, path in zip(pieces, found, strict=True)}
     asked = JoinRequest(
         renditions=tuple(
             JoinRendition(
                 plan=r,
-                chunk_paths=tuple(str(paths[where.chunk(cut.number, r.name)]) for cut in video.chunks),
+                chunk_paths=tuple(str(paths[where.chunk(cut, r.name)]) for cut in video.chunks),
                 out_path=str(_joined(folder, r.name)),
             )
             for r in video.renditions
         ),
         video=replace(video, chunks=()),
-        frames_path=str(paths[where.frames]),
+        frames_path=str(local_file(where.frames, folder / FETCHED, tools.scratch)),
     )
     limits = tools.process_limits("join", frames=video.frame_count * len(video.renditions))
     answer = _on_our_files(lambda: run_media("join", asked, JoinResult, limits, watch))
@@ -144,10 +146,11 @@ def _audio(
 ) -> tuple[list[dict[str, Any]], dict[str, Path]]:
     if not plan.audio:
         return [], {}
-    stored = json.loads(tools.scratch.get_bytes(where.audio_facts))
+    stored = read_facts(where.audio_facts, tools.scratch)
     stages.add("audio", stored["process"])
     tracks = [track.name for track in plan.audio]
-    paths = _fetch([where.audio(name) for name in tracks], folder / "chunks", tools.scratch)
+    pieces = [Piece(where.audio(name), stored["sha256"][name], where.audio_facts) for name in tracks]
+    paths = fetch(pieces, folder / FETCHED, tools.scratch)
     return stored["result"]["tracks"], dict(zip(tracks, paths, strict=True))
 
 
@@ -157,22 +160,6 @@ def _on_our_files[R](run: Callable[[], Answer[R]]) -> Answer[R]:
         return twice(run)
     except RejectedMedia as error:
         raise MediaProcessFailed(f"our own files were refused: {error}", detail=error.detail) from error
-
-
-def _fetch(keys: list[str], folder: Path, storage: Storage, hashes: dict[str, str] | None = None) -> list[Path]:
-    """Local files of stored objects: in place where storage is a folder of this machine, else downloaded, checked."""
-
-    def one(key: str) -> Path:
-        here = storage.local_path(key)
-        if here is not None:
-            return here
-        path = folder / key.replace("/", "_")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        storage.get_file(key, path, sha256=(hashes or {}).get(key))
-        return path
-
-    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        return list(pool.map(one, keys))
 
 
 def _package(

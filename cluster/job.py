@@ -1,6 +1,6 @@
 """A job, as a list of steps.
 
-    inspect → (chunk 0 … chunk n-1  ‖  audio) → finish
+    inspect → (chunk 0 … chunk n-1  ‖  audio) → finish, which sends back to the chunks what it finds damaged
 
 Who does a step, and where, is the runner's business: threads of this process (`cluster.local`) or Ray tasks
 (`cluster.tasks`). Nothing is kept here that is not in storage: after a crash the same list is gone through again, and
@@ -14,14 +14,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cluster.errors import InfraError
+from cluster.errors import InfraError, ResultsDamaged
 from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.work import Step, Work
 from ladders.errors import FarmError
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, ScratchFull
 
 ATTEMPTS = 4
+ROUNDS = 3  # of encoding and finishing: a result that was damaged in storage is made again, one that always is is not
 BACKOFF_S = 1.0  # doubled per attempt, with jitter, so that a store that is back is not hit by everybody at once
 
 OnStep = Callable[[dict[str, Any]], None]
@@ -55,28 +56,43 @@ class JobRun:
         started = time.monotonic()
         planned = await self._step(Step("inspect"))
         self.steps_s["inspect"] = time.monotonic() - started
-        self.progress.planned(
-            planned["frames"], tuple(planned["renditions"]), len(planned["chunk_frames"]), bool(planned["audio_tracks"])
-        )
-        self.on_change(self.progress)
-        await self._encode(planned)
-        self.steps_s["encode"] = time.monotonic() - started
-        self.progress.stage = "packaging"
-        self.on_change(self.progress)
-        published = await self._step(Step("finish"))
+        published = None
+        for rounds_left in reversed(range(ROUNDS)):
+            await self._encode(planned)
+            self.steps_s["encode"] = time.monotonic() - started
+            published = await self._finish(heals=rounds_left > 0)
+            if published is not None:
+                break
+        assert published is not None, "the last round publishes or raises"
         self.steps_s["finish"] = time.monotonic() - started
         self.progress.stage = "done"
         self.on_change(self.progress)
         return published
 
+    async def _finish(self, *, heals: bool) -> dict[str, Any] | None:
+        """What was published; None when results of earlier steps were found damaged, and there is a round left."""
+        self.progress.stage = "packaging"
+        self.on_change(self.progress)
+        try:
+            return await self._step(Step("finish"))
+        except ResultsDamaged as error:  # forgotten by now: their steps make them again
+            if not heals:
+                raise
+            self.on_retry(Step("finish"), error)
+            return None
+
     async def _encode(self, planned: dict[str, Any]) -> None:
         """All chunks and the audio, as far as slots allow; the first failure ends the others."""
+        frames, renditions, chunks = planned["frames"], tuple(planned["renditions"]), len(planned["chunk_frames"])
+        self.progress.planned(frames, renditions, chunks, bool(planned["audio_tracks"]))
+        self.progress.chunks_done = 0
+        self.on_change(self.progress)
         try:
             async with asyncio.TaskGroup() as group:
                 if planned["audio_tracks"]:
                     group.create_task(self._audio())
-                for number, frames in enumerate(planned["chunk_frames"]):
-                    group.create_task(self._chunk(number, frames))
+                for number, chunk_frames in enumerate(planned["chunk_frames"]):
+                    group.create_task(self._chunk(number, chunk_frames))
         except BaseExceptionGroup as failures:
             raise _telling(failures) from None
 
@@ -114,11 +130,20 @@ async def with_retries(
         try:
             return await once()
         except FarmError as error:
-            if not error.retryable or attempt == ATTEMPTS:
-                raise
+            if not error.retryable or attempt == ATTEMPTS or isinstance(error, ResultsDamaged):
+                raise  # also what only other steps can mend
             on_retry(error)
             await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def may_pass(error: FarmError) -> bool:
+    """Whether the cause lies around the job: storage or store away, a disk full, a worker lost.
+
+    An encoder that refuses or a media process that ends badly has had all tries of its step by then: it would only keep
+    whoever waits from an answer.
+    """
+    return error.retryable and isinstance(error, InfraError | ScratchFull)
 
 
 def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from cluster.dispatcher import Dispatcher
 from cluster.errors import SettingsInvalid
@@ -53,7 +54,9 @@ class DispatcherService:
             os._exit(1)
 
     async def _run(self) -> None:
-        self._dispatcher = Dispatcher(self._store, self._runner, Slots(1), self._settings, self._runner.capacity)
+        self._dispatcher = Dispatcher(
+            self._store, self._runner, Slots(1), self._settings, self._runner.capacity, ask_for_lanes
+        )
         await self._dispatcher.run()
 
     def nudge(self) -> None:
@@ -72,10 +75,23 @@ class DispatcherService:
         return {"held": self._dispatcher.held if self._dispatcher else 0, "pid": os.getpid()}
 
 
-def ensure_dispatcher() -> Any:
-    """The one dispatcher of the cluster, started when there is none."""
+def ensure_dispatcher(on_labels: dict[str, str] | None = None) -> Any:
+    """The one dispatcher of the cluster, started when there is none, on a node with all of `on_labels`."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(DispatcherService)
-    return actor.options(name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote()
+    return actor.options(
+        name=DISPATCHER, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, label_selector=on_labels or {}
+    ).remote()
+
+
+def ask_for_lanes(lanes: int) -> None:
+    """Have the autoscaler keep nodes with `lanes` in all; without one, as in the embedded mode, nothing happens.
+
+    For the dispatcher alone: whoever asks last overrides everybody, and what was asked for stands until then.
+    """
+    try:
+        request_resources(bundles=[{LANE: 1}] * lanes)
+    except Exception:  # Ray raises many kinds here; the dispatcher goes on with the nodes that there are
+        log.warning("the autoscaler was not reached", exc_info=True)
 
 
 def nudge_quietly() -> None:

@@ -28,6 +28,11 @@ class Slots:
         """How many steps may run at once."""
         return self._capacity
 
+    @property
+    def demand(self) -> int:
+        """How many steps run, or would if there were slots."""
+        return self._running + sum(not turn.done() for *_, turn in self._waiting)
+
     def resize(self, capacity: int) -> None:
         """Follow the cluster as nodes come and go; running steps are left alone."""
         self._capacity = capacity

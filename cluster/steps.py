@@ -89,10 +89,10 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
     where = names(work)
     plan = required_plan(where, tools)
     assert plan.video is not None, "a plan without video has no chunks"
-    missing = tuple(r for r in plan.video.renditions if tools.scratch.stat(where.chunk_facts(number, r.name)) is None)
+    cut = plan.video.chunks[number]
+    missing = tuple(r for r in plan.video.renditions if tools.scratch.stat(where.chunk_facts(cut, r.name)) is None)
     if not missing:
         return {"reused": True}
-    cut = plan.video.chunks[number]
     video = replace(plan.video, renditions=missing, chunks=())
     rows = _rows(where, cut, tools)
     with workdir(tools.scratch_dir) as folder:
@@ -110,8 +110,8 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
         scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, watch)
         for made in encoded.result.renditions:
             facts = _chunk_facts(made, encoded, scores)
-            stored = tools.scratch.put_file(where.chunk(number, made.name), _own_file(folder, f"{made.name}.mp4"))
-            tools.scratch.put_bytes(where.chunk_facts(number, made.name), _json(facts | {"sha256": stored.sha256}))
+            stored = tools.scratch.put_file(where.chunk(cut, made.name), _own_file(folder, f"{made.name}.mp4"))
+            tools.scratch.put_bytes(where.chunk_facts(cut, made.name), _json(facts | {"sha256": stored.sha256}))
     return {"reused": False}
 
 
@@ -178,9 +178,11 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
             "audio", size_bytes=source.stat().st_size, duration_s=plan.duration_s * len(plan.audio)
         )
         made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch))
-        for track in made.result.tracks:
-            tools.scratch.put_file(where.audio(track.name), _own_file(folder, f"{track.name}.mp4"))
-        facts = {"result": to_wire(made.result), "process": to_wire(made.usage)}
+        sha256 = {
+            track.name: tools.scratch.put_file(where.audio(track.name), _own_file(folder, f"{track.name}.mp4")).sha256
+            for track in made.result.tracks
+        }
+        facts = {"result": to_wire(made.result), "process": to_wire(made.usage), "sha256": sha256}
         tools.scratch.put_bytes(where.audio_facts, _json(facts))
     return {"reused": False}
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipelines.plan import ChunkPlan
 from pipelines.version import engine_version
 
 SCRATCH = "scratch"
@@ -76,13 +77,17 @@ class Names:
         """One encoded audio track."""
         return f"{self.base}/audio/{track}.mp4"
 
-    def chunk(self, number: int, rendition: str) -> str:
+    def chunk(self, cut: ChunkPlan, rendition: str) -> str:
         """One chunk of one rendition."""
-        return f"{self.base}/chunk-{number:05d}/{rendition}.mp4"
+        return f"{self._chunk_folder(cut)}/{rendition}.mp4"
 
-    def chunk_facts(self, number: int, rendition: str) -> str:
+    def chunk_facts(self, cut: ChunkPlan, rendition: str) -> str:
         """What is known of that chunk; its presence says that the chunk is done."""
-        return f"{self.base}/chunk-{number:05d}/{rendition}.json"
+        return f"{self._chunk_folder(cut)}/{rendition}.json"
+
+    def _chunk_folder(self, cut: ChunkPlan) -> str:
+        # Its frames, not its number: another plan of the same job may cut elsewhere.
+        return f"{self.base}/chunk-{cut.start_frame:08d}-{cut.end_frame:08d}"
 
 
 def scratch_prefix(job_id: str) -> str:

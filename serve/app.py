@@ -30,7 +30,7 @@ class AppArgs(BaseModel):
     max_queued_requests: Annotated[int, Field(ge=1)] = 512
     """Before callers are told 503; Ray's default is to queue without end."""
     control_nodes_only: bool = False
-    """Keep replicas off the nodes that encode (label role=control of ray-cluster.yaml)."""
+    """Keep replicas and the dispatcher off the nodes that encode (label role=control of ray-cluster.yaml)."""
 
 
 def build(args: AppArgs) -> Application:
@@ -38,17 +38,16 @@ def build(args: AppArgs) -> Application:
     load(ServeSettings)
     FarmSettings.load()
     known_recipes()
-    actor_options: dict[str, object] = {"num_cpus": args.replica_cpus}
-    if args.control_nodes_only:
-        actor_options["label_selector"] = {"role": "control"}
+    # Nodes that encode may be bought on the spot market, and are gone within two minutes.
+    labels = {"role": "control"} if args.control_nodes_only else {}
     return GatewayDeployment.options(
         num_replicas=args.replicas,
         max_ongoing_requests=args.max_ongoing_requests,
         max_queued_requests=args.max_queued_requests,
-        ray_actor_options=actor_options,
+        ray_actor_options={"num_cpus": args.replica_cpus, "label_selector": labels},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=10,
-    ).bind()
+    ).bind(labels)
 
 
 def start_api(settings: ServeSettings) -> None:

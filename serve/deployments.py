@@ -14,8 +14,8 @@ from serve.background import Nudger, send_callbacks, supervise
 from serve.settings import ServeSettings, known_recipes
 
 
-def build_api() -> FarmApi:
-    """The API of one replica, from that replica's environment.
+def build_api(dispatcher_on: dict[str, str]) -> FarmApi:
+    """The API of one replica, from that replica's environment; the dispatcher runs on a node with these labels.
 
     A replica owns no task and no state: it may be killed or replaced at any time.
     """
@@ -29,14 +29,19 @@ def build_api() -> FarmApi:
         recipes=known_recipes(),
         nudge=Nudger(nudge_quietly),
     )
-    return create_api(
-        deps,
-        background=(partial(supervise, ensure_dispatcher), partial(send_callbacks, deps)),
-    )
+    ensure = partial(ensure_dispatcher, dispatcher_on)
+    return create_api(deps, background=(partial(supervise, ensure), partial(send_callbacks, deps)))
 
 
 class Gateway:
     """The plain class that Ray Serve wraps around the API."""
 
+    def __init__(self, dispatcher_on: dict[str, str]) -> None:
+        self._dispatcher_on = dispatcher_on
 
-GatewayDeployment = ray_serve.deployment(name="Gateway")(ray_serve.ingress(build_api)(Gateway))
+    def __serve_build_asgi_app__(self) -> FarmApi:
+        """What Ray Serve calls in a new replica."""
+        return build_api(self._dispatcher_on)
+
+
+GatewayDeployment = ray_serve.deployment(name="Gateway")(ray_serve.ingress()(Gateway))

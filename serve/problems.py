@@ -67,6 +67,7 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     cluster.ObjectExists: (409, "The object exists already"),
     cluster.ObjectChanged: (409, "The object was replaced meanwhile"),
     cluster.ChecksumMismatch: (502, "Storage returned other bytes than were written"),
+    cluster.ResultsDamaged: (502, "Storage lost what was stored between two steps"),
     cluster.InvalidKey: (422, "The name cannot be stored"),
     cluster.ForbiddenUri: (403, "Sources may not come from there"),
     cluster.SourceMissing: (404, "The source does not exist"),

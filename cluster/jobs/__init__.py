@@ -1,6 +1,6 @@
 """The job store: where every accepted job is a committed row."""
 
-from cluster.jobs.model import Delivery, Event, Job, JobPage, JobStatus, NewJob, Renewed
+from cluster.jobs.model import Delivery, Event, Job, JobPage, JobStatus, NewJob
 from cluster.jobs.sql import SqlStore, open_store
 from cluster.jobs.store import JobStore
 
@@ -12,7 +12,6 @@ __all__ = [
     "JobStatus",
     "JobStore",
     "NewJob",
-    "Renewed",
     "SqlStore",
     "open_store",
 ]

@@ -152,13 +152,6 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """What the holder of a lease learns when it renews it."""
-
-    cancel_requested: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a job; `seq` grows with time within one job."""
 
@@ -191,6 +184,11 @@ def public_detail(detail: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in detail.items() if name in PUBLIC_DETAIL}
 
 
+def public_error(error: dict[str, Any]) -> dict[str, Any]:
+    """An error as events and callbacks tell it."""
+    return error | {"detail": public_detail(error.get("detail", {}))}
+
+
 def callback_body(job: Job) -> dict[str, Any]:
     """What a callback says about an ended job."""
     return {
@@ -202,7 +200,7 @@ def callback_body(job: Job) -> dict[str, Any]:
         "status": job.status.value,
         "revision": job.revision,
         "manifest_key": job.manifest_key,
-        "error": job.error and job.error | {"detail": public_detail(job.error.get("detail", {}))},
+        "error": job.error and public_error(job.error),
         "metadata": job.metadata,
     }
 

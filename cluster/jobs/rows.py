@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, select
 
 from cluster.errors import FenceLost, JobMissing
 from cluster.jobs.database import Database
-from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id
+from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id, public_error
 from cluster.jobs.tables import job_events, jobs, outbox
 from cluster.slots import PRIORITIES
 
@@ -46,7 +46,7 @@ class Rows:
             # psycopg counts the rows of such an INSERT as -1: what comes back tells whether there is a row.
             .returning(jobs.c.run_after, jobs.c.created_at)
         )
-        self._insert_event = insert(job_events).values(at=db.now()).returning(job_events.c.seq)
+        self._insert_event = insert(job_events).values(at=db.now())
         self._get = select(jobs).where(jobs.c.id == bindparam("job_id"))
         self._locked = self._get.with_for_update()
         self._change = (
@@ -104,16 +104,17 @@ class Rows:
         row = connection.execute(statement, {"job_id": job.id, "old_fence": job.fence}).one()
         return job_of(row._mapping)
 
-    def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> int:
-        """Write an event of a job whose row is locked; its seq."""
-        values = {"job_id": job_id, "kind": kind, "data": data}
-        return int(connection.execute(self._insert_event, values).scalar_one())
+    def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> None:
+        """Write an event of a job whose row is locked."""
+        connection.execute(self._insert_event, {"job_id": job_id, "kind": kind, "data": data})
 
     def end(self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
         """End the locked `job` as `status`, with its event and the callback that it owes."""
         over = {"status": status.value, "finished_at": self._db.now(), "lease_until": None, "lease_owner": None}
-        ended = self.change(connection, job, {**values, **over})
-        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": ended.error})
+        # Why it waited before is no part of how it ended.
+        ended = self.change(connection, job, {"error": None, **values, **over})
+        error = ended.error and public_error(ended.error)  # whoever may see the job may read its events
+        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": error})
         if ended.callback_url is not None:
             owed = {
                 "id": new_id(),

@@ -11,7 +11,7 @@ from sqlalchemy import case, func, null, select
 from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs import migrations
 from cluster.jobs.database import Database, open_engine
-from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, Renewed, check_move
+from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, check_move
 from cluster.jobs.outbox import SqlOutbox
 from cluster.jobs.rows import Rows, fence_lost, job_of
 from cluster.jobs.tables import job_events, jobs
@@ -131,29 +131,28 @@ class SqlStore(SqlOutbox):
                 claimed.append(job)
         return claimed
 
-    def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> Renewed:
+    def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
         """See `JobStore.renew`."""
         values: dict[str, Any] = {"lease_until": self._db.now(lease_s)}
         if progress is not None:
             values["progress"] = progress
         mine = (jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.PROCESSING.value)
         with self._db.write() as connection:
-            asked = connection.execute(
-                jobs.update().where(*mine).values(values).returning(jobs.c.cancel_requested)
-            ).scalar_one_or_none()
-            if asked is None:
+            renewed = connection.execute(jobs.update().where(*mine).values(values).returning(jobs.c.id)).one_or_none()
+            if renewed is None:
                 raise fence_lost(self._rows.locked(connection, job_id), fence)
-        return Renewed(cancel_requested=asked)
 
-    def release(self, job_id: str, fence: int, delay_s: float = 0.0) -> None:
+    def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
         """See `JobStore.release`."""
         with self._db.write() as connection:
             job = self._rows.owned(connection, job_id, fence)
             if job.cancel_requested:
                 self._rows.end(connection, job, JobStatus.CANCELLED, {})
                 return
-            self._queue(job, connection, delay_s)
-            self._rows.note(connection, job_id, "released", {"attempt": job.attempts, "delay_s": delay_s})
+            self._queue(job, connection, delay_s, {"error": error} if error else None)
+            why = {name: error[name] for name in ("code", "message")} if error else None
+            told = {"attempt": job.attempts, "delay_s": delay_s, "error": why}
+            self._rows.note(connection, job_id, "released", told)
 
     def finish(
         self,
@@ -223,15 +222,6 @@ class SqlStore(SqlOutbox):
         with self._db.read() as connection:
             found = connection.execute(query.order_by(job_events.c.seq).limit(limit)).all()
         return [Event(**row._mapping) for row in found]
-
-    def add_event(self, job_id: str, fence: int | None, kind: str, data: dict[str, Any]) -> int:
-        """See `JobStore.add_event`."""
-        with self._db.write() as connection:
-            if fence is None:
-                self._rows.locked(connection, job_id)
-            else:
-                self._rows.owned(connection, job_id, fence)
-            return self._rows.note(connection, job_id, kind, data)
 
     def ping(self) -> None:
         """See `JobStore.ping`."""

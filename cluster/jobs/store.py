@@ -7,7 +7,7 @@ All methods are synchronous and thread-safe, and each is one short transaction. 
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from cluster.jobs.model import Delivery, Event, Job, JobPage, JobStatus, NewJob, Renewed
+from cluster.jobs.model import Delivery, Event, Job, JobPage, JobStatus, NewJob
 
 
 class JobStore(Protocol):
@@ -60,12 +60,15 @@ class JobStore(Protocol):
         """
         ...
 
-    def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> Renewed:
+    def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
         """Hold the lease for `lease_s` from now, and note `progress`; FenceLost."""
         ...
 
-    def release(self, job_id: str, fence: int, delay_s: float = 0.0) -> None:
-        """Give the lease back: queued again, after `delay_s` (cancelled, when that was asked for); FenceLost."""
+    def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
+        """Give the lease back: queued again, after `delay_s` (cancelled, when that was asked for); FenceLost.
+
+        The job shows `error`, why it waits, until it ends or is retried; None leaves what it showed.
+        """
         ...
 
     def finish(
@@ -99,10 +102,6 @@ class JobStore(Protocol):
 
     def events(self, job_id: str, after_seq: int = 0, limit: int = 100) -> list[Event]:
         """The job's events after `after_seq`, in order; a later call never finds one before those it gave."""
-        ...
-
-    def add_event(self, job_id: str, fence: int | None, kind: str, data: dict[str, Any]) -> int:
-        """Note an event, its seq comes back; FenceLost unless the lease is held (or `fence` is None)."""
         ...
 
     def due_deliveries(self, limit: int, lease_s: float) -> list[Delivery]:

@@ -96,8 +96,8 @@ class Storage(Protocol):
         """The address that a player or a person would use for the object."""
         ...
 
-    def sweep_unfinished(self, older_than_s: float) -> int:
-        """Remove what interrupted writes older than `older_than_s` left; the number removed."""
+    def sweep_unfinished(self, older_than_s: float, is_ours: Callable[[str], bool]) -> int:
+        """Remove what interrupted writes of keys that are ours, older than `older_than_s`, left; the number removed."""
         ...
 
 

@@ -6,6 +6,7 @@ content type is not kept: the manifest names it.
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -27,6 +28,7 @@ from cluster.storage.base import OCTETS, StoredObject, checked_folder, checked_k
 from cluster.storage.os_errors import typed_os_errors
 
 TEMP = ".tmp"  # no key begins with a dot; there only while something is written
+_TEMP_NAME = re.compile("[0-9a-f]{32}")
 COPY_BYTES = 1024 * 1024
 SHA256_ATTRIBUTE = "user.farm.sha256"
 # A folder that was just made can be pruned by a delete next to it; a second try has always been enough.
@@ -138,12 +140,12 @@ class LocalStorage:
         """See `Storage.url`."""
         return f"{self._base_url}/{quote(checked_key(key))}"
 
-    def sweep_unfinished(self, older_than_s: float) -> int:
-        """See `Storage.sweep_unfinished`."""
+    def sweep_unfinished(self, older_than_s: float, is_ours: Callable[[str], bool]) -> int:
+        """See `Storage.sweep_unfinished`; what is unfinished has no key yet, only a name that nobody else gives."""
         removed = 0
         for path in self._temp.iterdir() if self._temp.is_dir() else ():
             with suppress(OSError):
-                if path.lstat().st_mtime > time.time() - older_than_s:
+                if not _TEMP_NAME.fullmatch(path.name) or path.lstat().st_mtime > time.time() - older_than_s:
                     continue
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import itertools
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,8 +200,11 @@ class S3Storage:
         """See `Storage.url`."""
         return f"{self._base_url}/{quote(checked_key(key))}"
 
-    def sweep_unfinished(self, older_than_s: float) -> int:
-        """See `Storage.sweep_unfinished`; an upload's age counts from its beginning."""
+    def sweep_unfinished(self, older_than_s: float, is_ours: Callable[[str], bool]) -> int:
+        """See `Storage.sweep_unfinished`; an upload's age counts from its beginning.
+
+        Other clients may be uploading to the same bucket, also below this storage's prefix: theirs are left alone.
+        """
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         removed = 0
         with typed(self._uri("")):
@@ -210,7 +213,7 @@ class S3Storage:
             )
             for page in pages:
                 for upload in page.get("Uploads", []):
-                    if upload["Initiated"] <= before:
+                    if upload["Initiated"] <= before and is_ours(upload["Key"][len(self._base) :]):
                         self._client.abort_multipart_upload(
                             Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )

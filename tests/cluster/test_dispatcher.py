@@ -1,9 +1,8 @@
 """The dispatcher against a real store, with a runner whose steps are switches."""
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,15 @@ import pytest
 from cluster import dispatcher as dispatcher_module
 from cluster import job as job_module
 from cluster.dispatcher import Dispatcher
-from cluster.errors import StorageUnavailable
+from cluster.errors import StorageUnavailable, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
 from cluster.slots import Slots
 from cluster.storage import open_storage
 from cluster.work import Step, Work
-from pipelines.errors import CorruptMedia
+from ladders.errors import FarmError
+from pipelines.errors import CorruptMedia, EncodeFailed, MediaError, MediaProcessFailed, ScratchFull
 
 PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": []}
 PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"renditions": []}}
@@ -74,9 +74,13 @@ def new(media_id: str, **changes: Any) -> NewJob:
 
 @asynccontextmanager
 async def dispatching(
-    store: JobStore, runner: Switches, settings: FarmSettings, slots: int = 4
+    store: JobStore,
+    runner: Switches,
+    settings: FarmSettings,
+    slots: int = 4,
+    ask_for: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots)
+    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots, ask_for)
     task = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -248,6 +252,52 @@ def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled
     assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
 
 
+@pytest.mark.parametrize("kind", [EncodeFailed, MediaProcessFailed])
+def test_a_step_that_fails_alike_every_time_fails_the_job_at_its_first_attempt(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[MediaError]
+) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF_S", 0.0)
+    runner = Switches()
+    runner.failing["inspect"] = kind("the encoder does not open")
+
+    async def scenario() -> Job:
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            return await until(store, job, JobStatus.FAILED)
+
+    failed = asyncio.run(scenario())
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["message"]) == (kind.code, "the encoder does not open")
+    assert failed.error["retryable"], "a person may try again"
+    assert (failed.attempts, len(runner.running)) == (1, job_module.ATTEMPTS)
+
+
+@pytest.mark.parametrize("kind", [StorageUnavailable, WorkerLost, ScratchFull])
+def test_a_job_that_waits_for_the_farm_to_be_whole_again_says_what_is_broken(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[FarmError]
+) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(dispatcher_module, "FIRST_DELAY_S", 0.2)
+
+    async def scenario() -> tuple[Job, Job]:
+        runner = Switches()
+        runner.gate.set()
+        runner.failing["inspect"] = kind("it is away")
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            async with asyncio.timeout(5):
+                while (waiting := store.get(job.id)).error is None:  # noqa: ASYNC110 - the store tells nobody
+                    await asyncio.sleep(0.02)
+            runner.failing.clear()
+            return waiting, await until(store, job, JobStatus.READY, within_s=15)
+
+    waiting, done = asyncio.run(scenario())
+    assert waiting.status is JobStatus.QUEUED
+    assert waiting.error is not None
+    assert (waiting.error["code"], waiting.error["message"]) == (kind.code, "it is away")
+    assert (done.attempts, done.error) == (2, None)
+
+
 def test_while_storage_is_away_jobs_wait_instead_of_failing(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,22 +363,28 @@ def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings:
     assert asyncio.run(scenario()) <= 4
 
 
-def test_what_failed_jobs_left_is_kept_for_a_retry_and_swept_by_its_age(
-    store: JobStore, settings: FarmSettings, tmp_path: Path
+@pytest.mark.parametrize(("most", "told"), [(dispatcher_module.MAX_DEMAND, 9), (5, 5)])
+def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_is_done(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, most: int, told: int
 ) -> None:
-    storage = open_storage(settings.storage.storage_uri, settings.storage)
-    for key in ("scratch/old/a.mp4", "scratch/new/a.mp4", "acme/clip/r/manifest.json"):
-        storage.put_bytes(key, b"x")
-    for key in ("scratch/old/a.mp4", "acme/clip/r/manifest.json"):
-        path = storage.local_path(key)
-        assert path is not None
-        os.utime(path, (1.0, 1.0))
+    monkeypatch.setattr(dispatcher_module, "DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr(dispatcher_module, "MAX_DEMAND", most)
+    asked: list[int] = []
 
-    async def scenario() -> None:
-        async with dispatching(store, Switches(), settings), asyncio.timeout(5):
-            while storage.stat("scratch/old/a.mp4") is not None:  # noqa: ASYNC110 - another thread removes it
+    async def asked_at_last(number: int) -> None:
+        async with asyncio.timeout(8):
+            while asked[-1:] != [number]:  # noqa: ASYNC110 - a list tells nobody
                 await asyncio.sleep(0.02)
 
+    async def scenario() -> None:
+        runner = Switches()
+        for number in range(5):
+            store.create(new(f"m{number}"))
+        async with dispatching(store, runner, settings, slots=2, ask_for=asked.append):
+            # Two chunks of each of the four jobs that are held, and the job that is not.
+            await asked_at_last(told)
+            runner.gate.set()
+            await asked_at_last(0)
+
     asyncio.run(scenario())
-    assert storage.stat("scratch/new/a.mp4") is not None
-    assert storage.stat("acme/clip/r/manifest.json") is not None, "only scratch is swept"
+    assert max(asked) == told

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster import job as job_module
-from cluster.errors import StorageUnavailable
+from cluster.errors import ResultsDamaged, StorageUnavailable
 from cluster.job import JobRun, OnStep
 from cluster.slots import Slots
 from cluster.work import Step, Work, names
@@ -81,6 +81,22 @@ def test_bad_media_is_not_tried_again_and_its_error_keeps_its_type() -> None:
         asyncio.run(JobRun(work(), runner, Slots(8)).run())
     assert runner.asked.count("chunk 2") == 1
     assert "finish" not in runner.asked
+
+
+def test_results_found_damaged_at_the_end_are_made_again_by_the_steps_that_made_them() -> None:
+    runner = Noting({"finish": [ResultsDamaged("1 of 6"), ResultsDamaged("facts")]})
+    run = JobRun(work(), runner, Slots(8))
+    assert asyncio.run(run.run()) == {"revision": "r"}
+    assert runner.asked.count("inspect") == 1
+    assert [runner.asked.count(step) for step in ("chunk 0", "chunk 1", "chunk 2", "audio", "finish")] == [3] * 5
+    assert run.progress.snapshot()["chunks"] == {"done": 3, "total": 3}
+
+
+def test_results_that_are_damaged_however_often_they_are_made_end_the_run() -> None:
+    runner = Noting({"finish": [ResultsDamaged("1 of 6")] * 99})
+    with pytest.raises(ResultsDamaged):
+        asyncio.run(JobRun(work(), runner, Slots(8)).run())
+    assert runner.asked.count("finish") == job_module.ROUNDS
 
 
 def test_the_first_failing_chunk_ends_the_running_ones() -> None:

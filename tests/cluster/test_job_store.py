@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,7 +112,6 @@ def test_an_id_that_is_no_jobs_is_missing_in_every_way(store: SqlStore, job_id: 
         lambda: store.retry(job_id),
         lambda: store.finish(job_id, 1, status="ready"),
         lambda: store.release(job_id, 1),
-        lambda: store.add_event(job_id, None, "x", {}),
     ]
     for call in calls:
         with pytest.raises(JobMissing) as caught:
@@ -213,7 +212,6 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_old_owner_changes_nothing(st
         lambda: store.finish(zombie.id, zombie.fence, status="failed", error={"code": "x"}),
         lambda: store.renew(zombie.id, zombie.fence, 60, {"percent": 99}),
         lambda: store.release(zombie.id, zombie.fence),
-        lambda: store.add_event(zombie.id, zombie.fence, "note", {}),
     ]
     for call in calls:
         with pytest.raises(FenceLost):
@@ -228,7 +226,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_old_owner_changes_nothing(st
 
 def test_a_lease_that_is_renewed_is_nobody_elses(store: SqlStore) -> None:
     job = claimed(store, lease_s=0.5)
-    assert not store.renew(job.id, job.fence, 60, {"percent": 10}).cancel_requested
+    store.renew(job.id, job.fence, 60, {"percent": 10})
     time.sleep(0.6)
     assert store.claim("other", 60, 1) == []
     store.renew(job.id, job.fence, 60)
@@ -259,6 +257,37 @@ def test_a_job_given_back_waits_its_delay_and_keeps_its_count(store: SqlStore) -
     assert (again.fence, again.attempts) == (2, 2)
 
 
+AWAY = {"code": "storage_unavailable", "message": "no answer", "retryable": True, "detail": {"uri": "s3://b"}}
+
+
+def test_a_waiting_job_shows_why_it_waits_and_so_does_its_event(store: SqlStore) -> None:
+    job = claimed(store)
+    store.release(job.id, job.fence, 0.0, AWAY)
+    assert store.get(job.id).error == AWAY
+    (event,) = [event for event in store.events(job.id) if event.kind == "released"]
+    assert event.data["error"] == {"code": "storage_unavailable", "message": "no answer"}
+    (again,) = store.claim("me", 60, 1)
+    store.release(again.id, again.fence)
+    assert store.get(job.id).error == AWAY, "a dispatcher that stops knows nothing better"
+    assert store.events(job.id)[-1].data["error"] is None
+
+
+@pytest.mark.parametrize("ending", ["ready", "cancelled", "cancelled while it waits", "retried"])
+def test_why_a_job_waited_is_forgotten_when_it_ends_or_is_retried(store: SqlStore, ending: str) -> None:
+    job = claimed(store, callback_url="https://a.example/")
+    store.release(job.id, job.fence, 0.0, AWAY)
+    if ending == "cancelled while it waits":
+        assert store.request_cancel(job.id).error is None
+        assert store.due_deliveries(1, 60)[0].body["error"] is None
+        return
+    (again,) = store.claim("me", 60, 1)
+    if ending == "retried":
+        store.finish(again.id, again.fence, status="failed", error=AWAY)
+        assert store.retry(again.id).error is None
+    else:
+        assert store.finish(again.id, again.fence, status=ending).error is None
+
+
 def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
     job = claimed(store)
     ended = store.finish(
@@ -269,6 +298,16 @@ def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
     assert (ended.manifest_key, ended.lease_until, ended.fence) == ("acme/m1/r1/manifest.json", None, 1)
     assert ended.finished_at is not None
     assert kinds(store, job) == ["queued", "started", "ready"]
+
+
+def test_what_an_error_says_of_the_farms_inside_stays_with_the_job(store: SqlStore) -> None:
+    job = claimed(store, callback_url="https://a.example/")
+    error = AWAY | {"detail": {"uri": "s3://inner", "limit": "max_pixels"}}
+    store.finish(job.id, job.fence, status="failed", error=error)
+    assert store.get(job.id).error == error
+    told = AWAY | {"detail": {"limit": "max_pixels"}}
+    assert store.events(job.id)[-1].data == {"attempt": 1, "error": told}
+    assert store.due_deliveries(1, 60)[0].body["error"] == told
 
 
 def test_ending_a_job_twice_is_one_ending(store: SqlStore) -> None:
@@ -309,7 +348,6 @@ def test_the_owner_of_a_running_job_learns_that_it_shall_stop(store: SqlStore) -
     assert store.request_cancel(job.id) == asked
     assert store.cancel_wanted([job.id, other.id]) == {job.id}
     assert store.cancel_wanted([]) == set()
-    assert store.renew(job.id, job.fence, 60).cancel_requested
     assert store.finish(job.id, job.fence, status="cancelled").status is JobStatus.CANCELLED
     assert store.cancel_wanted([job.id, other.id]) == set()
     assert kinds(store, job) == ["queued", "started", "cancel_requested", "cancelled"]
@@ -368,36 +406,40 @@ def test_what_a_status_does_not_allow_is_refused_and_changes_nothing(store: SqlS
 
 
 def test_events_are_read_on_from_where_a_reader_stopped(store: SqlStore) -> None:
-    job, other = claimed(store), created(store, media_id="m2")
-    seqs = [store.add_event(job.id, job.fence, "note", {"number": number}) for number in range(5)]
-    store.add_event(other.id, None, "note", {})
-    assert seqs == sorted(seqs)
+    job, other = created(store), created(store, media_id="m2")
+    for attempt in range(3):
+        mine, others = store.claim("me", 60, 2)
+        store.release(mine.id, mine.fence, error=AWAY | {"message": f"try {attempt}"})
+        store.release(others.id, others.fence)
     first = store.events(job.id, limit=3)
     rest = store.events(job.id, after_seq=first[-1].seq)
-    assert [event.kind for event in first + rest] == ["queued", "started"] + ["note"] * 5
-    assert [event.data["number"] for event in rest[-4:]] == [1, 2, 3, 4]
+    assert [event.kind for event in first + rest] == ["queued"] + ["started", "released"] * 3
+    assert [event.data["error"]["message"] for event in rest[1::2]] == ["try 1", "try 2"]
+    assert [event.seq for event in first + rest] == sorted(event.seq for event in first + rest)
+    assert len(store.events(other.id)) == 7
     assert all(event.job_id == job.id and event.at.utcoffset() == timedelta(0) for event in first + rest)
 
 
 def test_a_reader_of_events_never_misses_one_that_committed_late(database: DatabaseSettings, store: SqlStore) -> None:
-    job = claimed(store)
+    job = created(store)
     writers, each = 4, 25
     with stores(database, writers) as several, ThreadPoolExecutor(writers) as pool:
 
         def write(mine: SqlStore) -> None:
             for _ in range(each):
-                mine.add_event(job.id, job.fence, "note", {})
+                mine.request_cancel(job.id)
+                with suppress(IllegalMove):  # another writer has retried it already
+                    mine.retry(job.id)
 
         writing = [pool.submit(write, mine) for mine in several]
         seen: list[int] = [event.seq for event in store.events(job.id)]
-        deadline = time.monotonic() + 60
-        while len(seen) < 2 + writers * each and time.monotonic() < deadline:
-            done = all(future.done() for future in writing)
+        done, before = False, 0
+        while not done or len(seen) > before:
+            done, before = all(future.done() for future in writing), len(seen)
             seen += [event.seq for event in store.events(job.id, after_seq=seen[-1])]
-            if done and len(seen) < 2 + writers * each:
-                break
         for future in writing:
             future.result()
+    assert len(seen) > 2 * each
     assert seen == [event.seq for event in store.events(job.id, limit=1000)]
 
 
@@ -407,9 +449,8 @@ def test_what_media_put_into_messages_does_not_break_the_store(store: SqlStore) 
     store.renew(job.id, job.fence, 60, odd)
     kept = {"title": "a\ufffdb?", "ratio": None, "list": [1, None], "5": "number as key"}
     assert store.get(job.id).progress == kept
-    store.add_event(job.id, job.fence, "note", odd)
-    assert store.events(job.id)[-1].data == kept
     assert store.finish(job.id, job.fence, status="failed", error=odd).error == kept
+    assert store.events(job.id)[-1].data["error"] == kept | {"detail": {}}
 
 
 def test_a_callback_is_owed_from_the_moment_the_job_ends(store: SqlStore) -> None:

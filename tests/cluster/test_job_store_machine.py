@@ -16,6 +16,7 @@ from tests.support.jobs import new_job
 
 JOBS = st.integers(0, 3)
 STALE = st.integers(0, 2)  # how many leases ago the caller had the job
+ERRORS = st.sampled_from([None, {"code": "a", "message": "b"}])
 ENDINGS = st.sampled_from(["ready", "failed", "cancelled"])
 
 
@@ -28,6 +29,7 @@ class Expected:
     fence: int = 0
     attempts: int = 0
     cancel_requested: bool = False
+    error: dict[str, str] | None = None
     expired: bool = False
     owed: int = 0
 
@@ -53,7 +55,7 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
             return self.jobs[number]
 
         def end(self, job: Expected, status: str) -> None:
-            job.status, job.expired = status, False
+            job.status, job.expired, job.error = status, False, None
             job.owed += 1
 
         @rule(number=JOBS)
@@ -85,24 +87,24 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
         def renew(self, number: int, stale: int) -> None:
             job = self.pick(number)
             if job.holds(job.fence - stale):
-                assert store.renew(job.id, job.fence, 600).cancel_requested == job.cancel_requested
+                store.renew(job.id, job.fence, 600)
                 job.expired = False
             else:
                 with pytest.raises(FenceLost):
                     store.renew(job.id, job.fence - stale, 600)
 
-        @rule(number=JOBS, stale=STALE)
-        def release(self, number: int, stale: int) -> None:
+        @rule(number=JOBS, stale=STALE, error=ERRORS)
+        def release(self, number: int, stale: int, error: dict[str, str] | None) -> None:
             job = self.pick(number)
             if not job.holds(job.fence - stale):
                 with pytest.raises(FenceLost):
                     store.release(job.id, job.fence - stale)
                 return
-            store.release(job.id, job.fence)
+            store.release(job.id, job.fence, error=error)
             if job.cancel_requested:
                 self.end(job, "cancelled")
             else:
-                job.status, job.expired = "queued", False
+                job.status, job.expired, job.error = "queued", False, error or job.error
 
         @rule(number=JOBS, stale=STALE, ending=ENDINGS)
         def finish(self, number: int, stale: int, ending: str) -> None:
@@ -141,7 +143,7 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
                     store.retry(job.id)
                 return
             store.retry(job.id)
-            job.status, job.attempts, job.cancel_requested = "queued", 0, False
+            job.status, job.attempts, job.cancel_requested, job.error = "queued", 0, False, None
 
         @rule()
         def deliver(self) -> None:
@@ -156,10 +158,11 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
         def the_store_agrees(self) -> None:
             for expected in getattr(self, "jobs", []):
                 job = store.get(expected.id)
-                assert (job.status.value, job.fence, job.attempts) == (
+                assert (job.status.value, job.fence, job.attempts, job.error) == (
                     expected.status,
                     expected.fence,
                     expected.attempts,
+                    expected.error,
                 )
                 leased = job.lease_until is not None, job.lease_owner is not None
                 assert leased == (job.status is JobStatus.PROCESSING,) * 2

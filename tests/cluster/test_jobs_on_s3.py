@@ -1,7 +1,9 @@
 """A whole job whose source, scratch and outputs are on an S3 server: nothing may rely on a shared disk."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +12,13 @@ from cluster.job import JobRun
 from cluster.local import LocalRunner
 from cluster.settings import DatabaseSettings
 from cluster.slots import Slots
+from cluster.steps import required_plan
 from cluster.storage import open_storage
 from cluster.storage.sources import Sources
 from cluster.tools import Tools
 from cluster.work import Step, Work, names, scratch_prefix
 from ladders.model import H264, AudioPart, AudioRendition, Packaging, Recipe, Rung, Stills, VideoPart
+from pipelines.plan import ChunkPlan
 from tests.support.media import Sound, clip
 from tests.support.seaweed import Seaweed
 
@@ -43,7 +47,12 @@ def settings(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def work(seaweed: Seaweed, settings: FarmSettings, bucket: str, s3_uri: str) -> Work:
+def scratch_uri(request: pytest.FixtureRequest, s3_uri: str, tmp_path: Path) -> str:
+    return (tmp_path / "storage").as_uri() if getattr(request, "param", "s3") == "local" else s3_uri
+
+
+@pytest.fixture
+def work(seaweed: Seaweed, settings: FarmSettings, bucket: str, s3_uri: str, scratch_uri: str) -> Work:
     source = clip(frames=400, audio=(Sound(),))
     key = f"{s3_uri.removeprefix(f's3://{bucket}/')}/uploads/clip.mp4"
     seaweed.client().upload_file(str(source), bucket, key)
@@ -53,7 +62,7 @@ def work(seaweed: Seaweed, settings: FarmSettings, bucket: str, s3_uri: str) -> 
     return Work(
         job_id="job-1", org="acme", media_id="clip", source_uri=uri, source_etag=found.etag,
         recipe=RECIPE.model_dump(mode="json"), recipe_digest=RECIPE.digest, kind="auto", output_uri=s3_uri,
-        scratch_uri=s3_uri, publish_prefix=None, slots=2,
+        scratch_uri=scratch_uri, publish_prefix=None, slots=2,
     )  # fmt: skip
 
 
@@ -63,11 +72,13 @@ class Counting(LocalRunner):
     def __init__(self, tools: Tools, stop_before: str | None = None) -> None:
         super().__init__(lambda _: tools)
         self.stop_before = stop_before
+        self.asked: list[str] = []
         self.reused: list[str] = []
 
     async def run(self, work: Work, step: Step, on_progress):  # type: ignore[no-untyped-def]
         if str(step) == self.stop_before:
             raise KeyboardInterrupt
+        self.asked.append(str(step))
         result = await super().run(work, step, on_progress)
         if result.get("reused"):
             self.reused.append(str(step))
@@ -112,14 +123,57 @@ def test_a_chunk_of_which_one_rendition_is_missing_gets_only_that_one_encoded(
     tools = Tools.open(work, settings)
     with pytest.raises(KeyboardInterrupt):
         run(work, Counting(tools, stop_before="finish"))
-    where = names(work)
-    kept = tools.scratch.stat(where.chunk(0, "180p"))
+    where, (first, *_) = names(work), cuts(work, tools)
+    kept = tools.scratch.stat(where.chunk(first, "180p"))
     assert kept is not None
-    tools.scratch.delete(where.chunk_facts(0, "90p"))
+    tools.scratch.delete(where.chunk_facts(first, "90p"))
     run(work, Counting(tools))
-    after = tools.scratch.stat(where.chunk(0, "180p"))
+    after = tools.scratch.stat(where.chunk(first, "180p"))
     assert after is not None
     assert after.modified_s == kept.modified_s
+
+
+def cuts(work: Work, tools: Tools) -> tuple[ChunkPlan, ...]:
+    video = required_plan(names(work), tools).video
+    assert video is not None
+    return video.chunks
+
+
+@pytest.mark.parametrize("scratch_uri", ["local", "s3"], indirect=True)
+@pytest.mark.parametrize("harmed", ["chunks", "facts and audio"])
+def test_results_that_were_damaged_or_lost_before_the_end_are_made_again_and_the_others_are_not(
+    work: Work, settings: FarmSettings, harmed: str
+) -> None:
+    tools, where = Tools.open(work, settings), names(work)
+    with pytest.raises(KeyboardInterrupt):
+        run(work, Counting(tools, stop_before="finish"))
+    _, last = cuts(work, tools)
+    if harmed == "chunks":
+        tools.scratch.put_bytes(where.chunk(last, "180p"), b"damaged")
+        tools.scratch.delete(where.chunk(last, "90p"))
+    else:
+        tools.scratch.put_bytes(where.chunk_facts(last, "180p"), b"")
+        tools.scratch.put_bytes(where.audio("und-64k"), b"damaged")
+    resumed = Counting(tools)
+    made = run(work, resumed)
+    rounds = resumed.asked.count("finish")
+    anew = {step: rounds - resumed.reused.count(step) for step in ("chunk 0", "chunk 1", "audio")}
+    assert anew == {"chunk 0": 0, "chunk 1": 1, "audio": int(harmed != "chunks")}
+    report: Any = made["report"]
+    assert [rendition["proof"]["ok"] for rendition in report["renditions"]] == [True, True]
+
+
+def test_chunks_of_a_lost_plan_are_not_joined_by_another_that_cuts_elsewhere(
+    work: Work, settings: FarmSettings
+) -> None:
+    tools = Tools.open(work, settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(work, slots=1), Counting(tools, stop_before="finish"))
+    assert len(cuts(work, tools)) == 1
+    tools.scratch.delete(names(work).plan)
+    report: Any = run(work, Counting(tools))["report"]
+    assert len(cuts(work, tools)) == 2
+    assert [rendition["proof"]["ok"] for rendition in report["renditions"]] == [True, True]
 
 
 def test_sweeping_leaves_nothing_of_the_job_and_all_of_what_it_published(work: Work, settings: FarmSettings) -> None:

@@ -14,6 +14,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 ROOT = Path(__file__).parents[2]
 ENGINES = {"GPU", "nvdec", "nvenc", "nvjpg"}
 INSTALLED_FOLDER = "/home/ray/farm"
+CORES_PER_STEP = 2  # a thread that decodes, and one for each rung: the top one is more than half of the work
 
 type Config = dict[str, Any]
 
@@ -73,6 +74,9 @@ def broken_node_type(node_type: Config, *, is_head: bool) -> Iterator[str]:
     if is_head != ("cpu_lane" not in resources):
         yield "chunk tasks would run on the head, or never on this worker"
     if not is_head:
+        cores_per_lane = resources["CPU"] / resources.get("cpu_lane", 1)
+        if not CORES_PER_STEP <= cores_per_lane < CORES_PER_STEP + 1:
+            yield f"{cores_per_lane:.1f} cores a lane: a chunk fills {CORES_PER_STEP}, so cores idle or are fought for"
         spot = node.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         if labels.get("market") != ("spot" if spot else "on-demand"):
             yield "the market label does not say what is bought"
@@ -168,6 +172,9 @@ TYPES = "available_node_types"
         (_drop(TYPES, "cpu", "node_config", "MetadataOptions"), "keys"),
         (_set(TYPES, "head", "resources", "cpu_lane", value=1), "on the head"),
         (_set(TYPES, "cpu", "resources", "nvenc", value=2), "without a GPU"),
+        (_set(TYPES, "cpu", "resources", "cpu_lane", value=4), "cores a lane"),
+        (_set(TYPES, "cpu_spot", "resources", "cpu_lane", value=32), "cores a lane"),
+        (_set(TYPES, "gpu_l4", "resources", "cpu_lane", value=1), "cores a lane"),
         (_set(TYPES, "cpu", "docker", value={"worker_run_options": ["--gpus all"]}), "does not start"),
         (_drop(TYPES, "gpu_l4", "docker"), "no video engine"),
         (_set(TYPES, "gpu_l4", "resources", "GPU", value=4), "one GPU a node"),

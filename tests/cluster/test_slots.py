@@ -107,3 +107,25 @@ def test_a_growing_cluster_lets_waiters_in_at_once() -> None:
         return seen
 
     assert asyncio.run(scenario()) == 3
+
+
+def test_the_demand_is_what_runs_and_what_waits_and_not_what_was_given_up() -> None:
+    async def scenario() -> list[int]:
+        slots, stay = Slots(2), asyncio.Event()
+
+        async def one() -> None:
+            async with slots.taken("normal", 0.0):
+                await stay.wait()
+
+        seen = [slots.demand]
+        tasks = [asyncio.create_task(one()) for _ in range(5)]
+        await asyncio.sleep(0)
+        seen.append(slots.demand)
+        tasks[-1].cancel()
+        await asyncio.sleep(0)
+        seen.append(slots.demand)
+        stay.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return [*seen, slots.demand]
+
+    assert asyncio.run(scenario()) == [0, 5, 4, 0]

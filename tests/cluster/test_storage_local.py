@@ -14,6 +14,7 @@ import pytest
 from cluster.errors import ChecksumMismatch, ObjectMissing, StorageFull, StorageRefused
 from cluster.settings import StorageSettings
 from cluster.storage import Storage, open_storage
+from cluster.sweep import is_farms_key
 
 
 @pytest.fixture
@@ -115,13 +116,15 @@ def test_a_writer_that_is_killed_leaves_no_object_and_its_remains_are_swept(loca
     writer.wait(10)
     writer.stdout.close()
     assert list(local.list()) == []
-    assert local.sweep_unfinished(older_than_s=60) == 0
-    remains = list((root / ".tmp").iterdir())
-    assert len(remains) == 1
+    assert local.sweep_unfinished(60, is_farms_key) == 0
+    (remains,) = (root / ".tmp").iterdir()
+    somebody_elses = root / ".tmp" / "notes.txt"
+    somebody_elses.touch()
     long_ago = time.time() - 3600
-    os.utime(remains[0], (long_ago, long_ago))
-    assert local.sweep_unfinished(older_than_s=60) == 1
-    assert not (root / ".tmp").exists()
+    for path in (remains, somebody_elses):
+        os.utime(path, (long_ago, long_ago))
+    assert local.sweep_unfinished(60, is_farms_key) == 1
+    assert list((root / ".tmp").iterdir()) == [somebody_elses]
 
 
 FILL = """

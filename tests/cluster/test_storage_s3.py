@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from cluster.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from cluster.jobs.model import new_id
 from cluster.storage import Storage, open_storage, s3_parts
 from cluster.storage.s3 import client_for
+from cluster.sweep import is_farms_key
 from tests.support.ports import free_ports
 from tests.support.proxy import Proxy, proxying
 from tests.support.seaweed import SECRET_KEY, Seaweed
@@ -112,22 +115,39 @@ def test_an_upload_that_fails_leaves_no_parts_to_be_paid_for(
     assert unfinished(seaweed, s3_uri) == []
 
 
-def test_an_upload_whose_writer_died_is_swept_by_its_age(seaweed: Seaweed, s3_uri: str) -> None:
-    storage = open_storage(s3_uri, seaweed.settings())
-    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+OURS = [f"scratch/{new_id()}/0123456789abcdef/frames.i64", "acme/clip.1/0123456789abcdef/mp4/720p.mp4"]
+OTHERS = [
+    "backup.tar",
+    "dumps/db/2026-11-24/all.sql",
+    "acme/clip.1/original.mov",
+    "scratch/renders/a.exr",
+    "scratch/renders/0123456789abcdef/a.exr",
+    f"uploads/scratch/{new_id()}/a.mov",
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "media/farm"])
+def test_uploads_of_dead_writers_are_swept_by_age_and_those_of_other_clients_are_left(
+    seaweed: Seaweed, prefix: str
+) -> None:
+    bucket = f"shared-{uuid.uuid4().hex[:8]}"
+    uri = f"s3://{bucket}/{prefix}".rstrip("/")
+    storage, base = open_storage(uri, seaweed.settings()), f"{prefix}/" if prefix else ""
     client = seaweed.client()
-    client.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/a")
+    client.create_bucket(Bucket=bucket)
+    for key in OURS + OTHERS:
+        client.create_multipart_upload(Bucket=bucket, Key=base + key)
     client.close()
-    assert storage.sweep_unfinished(older_than_s=3600) == 0
-    assert len(unfinished(seaweed, s3_uri)) == 1
-    assert storage.sweep_unfinished(older_than_s=-60) == 1
-    assert unfinished(seaweed, s3_uri) == []
+    assert storage.sweep_unfinished(3600, is_farms_key) == 0
+    assert len(unfinished(seaweed, uri)) == len(OURS + OTHERS)
+    assert storage.sweep_unfinished(-60, is_farms_key) == len(OURS)
+    assert sorted(unfinished(seaweed, uri)) == sorted(base + key for key in OTHERS)
 
 
 def unfinished(seaweed: Seaweed, s3_uri: str) -> list[str]:
     bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
     client = seaweed.client()
-    found = client.list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/").get("Uploads", [])
+    found = client.list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "").get("Uploads", [])
     client.close()
     return [upload["Key"] for upload in found]
 

@@ -32,6 +32,7 @@ def test_its_args_build_the_application(config: dict[str, Any], monkeypatch: pyt
     assert deployment.ray_actor_options is not None
     assert deployment.num_replicas == args.replicas == 2, "one can be lost"
     assert deployment.ray_actor_options["label_selector"] == {"role": "control"}
+    assert deployment.init_args == ({"role": "control"},), "the dispatcher stays with the replicas"
     assert deployment.max_queued_requests > 0
 
 
