@@ -107,10 +107,16 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
         )
         limits = tools.process_limits("chunk", frames=len(rows) + len(cut.lead) + len(cut.tail))
         encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits, watch))
-        scores = _measure(asked, encoded.result.renditions, plan.vmaf, tools, watch)
-        for made in encoded.result.renditions:
+        made_of = {made.name: made for made in encoded.result.renditions}
+        if made_of.keys() != {
+            r.name for r in missing
+        }:  # names become paths and keys
+            raise MediaProcessFailed("the media process made other renditions than it was asked for")
+        files = {name: _own_file(folder, f"{name}.mp4") for name in made_of}
+        scores = _measure(asked, files, plan.vmaf, tools, watch)
+        for made in made_of.values():
             facts = _chunk_facts(made, encoded, scores)
-            stored = tools.scratch.put_file(where.chunk(cut, made.name), _own_file(folder, f"{made.name}.mp4"))
+            stored = tools.scratch.put_file(where.chunk(cut, made.name), files[made.name])
             tools.scratch.put_bytes(where.chunk_facts(cut, made.name), _json(facts | {"sha256": stored.sha256}))
     return {"reused": False}
 
@@ -131,7 +137,7 @@ def _chunk_facts(made: ChunkRendition, encoded: Answer[ChunkResult], scores: dic
 
 def _measure(
     asked: ChunkRequest,
-    made: tuple[ChunkRendition, ...],
+    files: dict[str, Path],
     mode: str,
     tools: Tools,
     watch: Watch,
@@ -145,7 +151,7 @@ def _measure(
         chunk=asked.chunk,
         sources=asked.sources,
         pts=asked.pts,
-        renditions=tuple(MeasureRendition(r.name, r.path) for r in made),
+        renditions=tuple(MeasureRendition(name, str(path)) for name, path in files.items()),
         mode=mode,
         threads=asked.threads,
     )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from cluster.jobs import Event, Job
-from cluster.jobs.model import ENDED, public_detail
+from cluster.jobs.model import ENDED
 from serve.api.deps import Deps, Farm, Who
 from serve.api.jobs import JobId, job_of
 from serve.api.problem_docs import problems
@@ -106,10 +106,7 @@ async def _told(job: Job, farm: Deps, after_seq: int) -> AsyncIterator[str]:
 
 
 def _event(event: Event) -> str:
-    told = dict(event.data)
-    if isinstance(error := told.get("error"), dict):
-        told["error"] = error | {"detail": public_detail(error.get("detail", {}))}
-    data = {"job_id": event.job_id, "at": event.at.isoformat(), "kind": event.kind, "data": told}
+    data = {"job_id": event.job_id, "at": event.at.isoformat(), "kind": event.kind, "data": event.data}
     return f"id: {event.seq}\n" + _message(event.kind, json.dumps(data))
 
 
