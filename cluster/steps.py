@@ -108,9 +108,7 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
         limits = tools.process_limits("chunk", frames=len(rows) + len(cut.lead) + len(cut.tail))
         encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits, watch))
         made_of = {made.name: made for made in encoded.result.renditions}
-        if made_of.keys() != {
-            r.name for r in missing
-        }:  # names become paths and keys
+        if made_of.keys() != {r.name for r in missing}:  # names become paths and keys
             raise MediaProcessFailed("the media process made other renditions than it was asked for")
         files = {name: _own_file(folder, f"{name}.mp4") for name in made_of}
         scores = _measure(asked, files, plan.vmaf, tools, watch)
