@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-ENGINE = 1
+ENGINE = 2
 """Raised by hand whenever the same request would give other bytes, so that no old chunk is joined to a new one."""
 
 
