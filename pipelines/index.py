@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
+from pipelines import boxes
 from pipelines.decode import Decoder
 from pipelines.errors import CorruptMedia, NoDecodableStream, TruncatedMedia
 from pipelines.facts import VideoFacts
@@ -108,7 +110,7 @@ def _demux(path: str, video: VideoFacts, limits: Limits, alive: Callable[[], Non
             if packet.stream_index == video.stream_index and (packet.size or packet.dts is not None):
                 _note(found, packet, video)
                 limits.check("max_frames", found.count, f"the video has {found.count:,} frames or more")
-        _check_complete(container, video, found)
+        _check_complete(container, path, video, found)
     return found
 
 
@@ -165,7 +167,7 @@ def _check_index_in_file(container: "InputContainer", video: VideoFacts) -> None
         )
 
 
-def _check_complete(container: "InputContainer", video: VideoFacts, found: Packets) -> None:
+def _check_complete(container: "InputContainer", path: str, video: VideoFacts, found: Packets) -> None:
     name = container.format.name
     stream = container.streams[video.stream_index]
     stated = len(stream.index_entries) if "mp4" in name else stream.frames if name == "avi" else 0
@@ -176,12 +178,19 @@ def _check_complete(container: "InputContainer", video: VideoFacts, found: Packe
             f"only {found.count} of the {stated} frames that the file lists can be read",
             detail={"frames_stated": stated, "frames_read": found.count},
         )
+    # Not any MP4: an edit list may show less than the header states. One in fragments states it in its segment index.
+    states_length = name.startswith("matroska") or ("mp4" in name and _in_fragments(path))
     duration_s = (container.duration or 0) / 1_000_000
-    if name.startswith("matroska") and duration_s - found.end_s > max(LOST_S, duration_s * LOST_SHARE):
+    if states_length and duration_s - found.end_s > max(LOST_S, duration_s * LOST_SHARE):
         raise TruncatedMedia(
             f"the file ends at {found.end_s:.1f} s of its stated {duration_s:.1f} s",
             detail={"stated_s": duration_s, "end_s": found.end_s},
         )
+
+
+def _in_fragments(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return boxes.look(file, Path(path).stat().st_size).has_fragments
 
 
 def _check_span(times: Sequence[int], found: Packets, video: VideoFacts, limits: Limits) -> None:

@@ -53,6 +53,16 @@ def test_an_mp4_whose_end_is_missing_is_refused_as_truncated() -> None:
     assert 0 < caught.value.detail["frames_missing"] < 90
 
 
+def test_an_mp4_in_fragments_that_was_cut_between_two_of_them_is_refused_as_truncated() -> None:
+    whole = clip(frames=300, width=96, height=64, mux_options=(("movflags", "dash+global_sidx"),))
+    data = whole.read_bytes()
+    cut = folder() / f"{whole.stem}-cut.mp4"
+    cut.write_bytes(data[: data.rfind(b"moof", 0, len(data) // 2) - 4])
+    assert len(build_index(str(whole), facts(whole), Limits()).pts) == 300
+    with pytest.raises(TruncatedMedia, match=r"of its stated 10\.\d s"):
+        build_index(str(cut), facts(cut), Limits())
+
+
 def test_a_matroska_file_that_ends_long_before_its_stated_duration_is_refused_as_truncated() -> None:
     whole = clip(frames=300, suffix="mkv", width=96, height=64)
     with pytest.raises(TruncatedMedia, match=r"of its stated 10\.0 s"):
