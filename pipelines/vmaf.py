@@ -11,6 +11,8 @@ import av
 import av.filter
 from av.video.frame import VideoFrame
 
+UNSPECIFIED = 2  # of ITU-T H.273: no colour space, primaries or transfer function is named
+
 
 def score(
     references: Sequence[VideoFrame], distorted: Iterable[VideoFrame], model: str, threads: int, work_dir: Path
@@ -35,6 +37,7 @@ def _run(
             graph, inputs = _graph(reference, frame, model, threads, log)
         for source, picture in zip(inputs, (frame, reference), strict=True):
             picture.pts, picture.time_base = number, Fraction(1)
+            _forget_colors(picture)
             source.push(picture)
         _drain(graph)
     assert graph is not None, "a window has at least one frame"
@@ -67,7 +70,7 @@ def _graph(
 
 
 def _buffer(graph: av.filter.Graph, frame: VideoFrame) -> "av.filter.context.FilterContext":
-    # Both as limited range and of no named matrix: what is compared are the stored values, not colours.
+    # Both as limited range and of no named matrix, as `_forget_colors` makes the frames.
     return graph.add(
         "buffer",
         video_size=f"{frame.width}x{frame.height}",
@@ -75,6 +78,15 @@ def _buffer(graph: av.filter.Graph, frame: VideoFrame) -> "av.filter.context.Fil
         time_base="1/1",
         pixel_aspect="1/1",
     )
+
+
+def _forget_colors(frame: VideoFrame) -> None:
+    """What is compared are the stored values: the scaler would convert named colours to the graph's unnamed ones.
+
+    A standard-definition rendition of VMAF 96 was scored 66.
+    """
+    frame.colorspace = frame.color_primaries = frame.color_trc = UNSPECIFIED
+    frame.color_range = 0
 
 
 def _drain(graph: av.filter.Graph) -> None:

@@ -58,6 +58,15 @@ def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_pat
     assert mean(by_name["half"]) < 98
 
 
+@pytest.mark.parametrize(("primaries", "transfer", "matrix"), [(6, 6, 6), (6, 6, 1), (5, 6, 5), (1, 1, 1), (1, 13, 1)])
+def test_the_names_of_colours_change_no_score(tmp_path: Path, primaries: int, transfer: int, matrix: int) -> None:
+    colors = {"primaries": primaries, "transfer": transfer, "matrix": matrix}
+    by_name = scores(measured(planned(clip(**SIZE, frames=20, **colors), chunks=1, renditions=three), tmp_path))
+    assert min(by_name["lossless"]) > 99
+    plain = scores(measured(planned(clip(**SIZE, frames=20), chunks=1, renditions=three), tmp_path))
+    assert mean(by_name["half"]) == pytest.approx(mean(plain["half"]), abs=0.5)
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_every_chunk_is_held_against_its_own_frames(tmp_path: Path, number: int) -> None:
     video = planned(clip(**SIZE, frames=75, gop=20, open_gop=True), chunks=4)
