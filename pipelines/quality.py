@@ -82,15 +82,20 @@ class VmafSummary:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rows that are scored together: [first, end); the row before them only starts the motion."""
+    """Rows that are scored together: [first, end).
+
+    A frame's motion is the lesser of that from the frame before it and that to the frame after it, so both are shown to
+    libvmaf too; without the one behind, the last frame of a window was scored up to 15 too high.
+    """
 
     first: int
     end: int
+    rows: int  # of the whole chunk
 
     @property
-    def fed_from(self) -> int:
-        """The first row that is shown to libvmaf."""
-        return max(0, self.first - 1)  # of a chunk of one frame, that frame
+    def fed(self) -> range:
+        """The rows that are shown to libvmaf."""
+        return range(max(0, self.first - 1), min(self.rows, self.end + 1))
 
 
 def summarise(scores: Sequence[float]) -> VmafSummary:
@@ -108,14 +113,14 @@ def summarise(scores: Sequence[float]) -> VmafSummary:
 def windows(rows: int, number: int, *, full: bool) -> list[Window]:
     """The rows of chunk `number`, which has `rows`, that are looked at: all, or 4 % and at least one window."""
     if rows == 1:
-        return [Window(0, 1)]
+        return [Window(0, 1, 1)]
     scored = rows - 1
     count = max(1, round(scored * SAMPLED_SHARE / WINDOW_FRAMES))
     if full or scored <= count * WINDOW_FRAMES:
-        return [Window(at, min(at + WINDOW_FRAMES, rows)) for at in range(1, rows, WINDOW_FRAMES)]
+        return [Window(at, min(at + WINDOW_FRAMES, rows), rows) for at in range(1, rows, WINDOW_FRAMES)]
     part = scored / count
     shift = (number * GOLDEN) % 1 * (part - WINDOW_FRAMES)
-    return [Window(first, first + WINDOW_FRAMES) for first in (1 + int(i * part + shift) for i in range(count))]
+    return [Window(first, first + WINDOW_FRAMES, rows) for first in (1 + int(i * part + shift) for i in range(count))]
 
 
 def measure(request: MeasureRequest, report: Callable[[dict[str, Any]], None]) -> MeasureResult:
@@ -154,7 +159,7 @@ def _feed(request: MeasureRequest, looked_at: Sequence[Window], scorer: "_Scorer
         {
             row
             for window in looked_at
-            for row in range(max(0, window.fed_from - margin), min(len(request.pts), window.end + margin))
+            for row in range(max(0, window.fed.start - margin), min(len(request.pts), window.fed.stop + margin))
         }
     )
     at_start, at_end = rows[0] == 0, rows[-1] == len(request.pts) - 1
@@ -211,11 +216,11 @@ class _Scorer:
     def put(self, frame: "VideoFrame", times: tuple[int, ...]) -> None:
         """One frame of the source, and the times at which it is shown."""
         rows = [self._rows[time] for time in times]
-        wanted = [row for row in rows if any(w.fed_from <= row < w.end for w in self._windows)]
+        wanted = [row for row in rows if any(row in window.fed for window in self._windows)]
         if wanted:
             made = self._graph.frame(frame)
             self._held |= dict.fromkeys(wanted, made)
-        while self._windows and rows[-1] >= self._windows[0].end - 1:
+        while self._windows and rows[-1] >= self._windows[0].fed.stop - 1:
             self._score(self._windows.pop(0))
 
     def finish(self) -> None:
@@ -231,17 +236,17 @@ class _Scorer:
     def _score(self, window: Window) -> None:
         from pipelines.vmaf import score
 
-        fed = range(window.fed_from, window.end)
+        fed = window.fed
         references = [self._held[row] for row in fed]
         for name, frames in self._chunks.items():
             found = score(references, frames.rows(fed), self._model, self._request.threads, frames.path.parent)
-            self.scores[name] += found[window.first - window.fed_from :]
+            self.scores[name] += found[window.first - fed.start : window.end - fed.start]
             self._report({"measured": name, "row": window.end})
         self._held = {row: frame for row, frame in self._held.items() if row >= window.end - 1}
 
 
 class _Frames:
-    """The frames of one encoded chunk, in order; the last one given can be had again."""
+    """The frames of one encoded chunk, in order; the last two that were given can be had again."""
 
     def __init__(self, path: str) -> None:
         import av
@@ -250,20 +255,21 @@ class _Frames:
         self._container = av.open(path)
         self._decoded = self._container.decode(video=0)
         self._next = 0
-        self._last: VideoFrame | None = None
+        self._recent: dict[int, VideoFrame] = {}
 
     def rows(self, wanted: range) -> "Iterator[VideoFrame]":
-        """The frames with these numbers; none before the last that was given."""
+        """The frames with these numbers; none before the last but one that was given."""
         for row in wanted:
             while self._next <= row:
-                self._last = next(self._decoded, None)
-                if self._last is None:
+                frame = next(self._decoded, None)
+                if frame is None:
                     raise ProofFailed(
                         f"an encoded chunk ends after {self._next} frames", detail={"path": str(self.path)}
                     )
+                self._recent[self._next] = frame
+                self._recent.pop(self._next - 2, None)
                 self._next += 1
-            assert self._last is not None
-            yield self._last
+            yield self._recent[row]
 
     def close(self) -> None:
         """Close the file."""

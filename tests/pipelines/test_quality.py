@@ -1,5 +1,7 @@
 """VMAF of chunks: the right frames against each other, and figures that mean something."""
 
+import json
+import subprocess
 import tempfile
 from dataclasses import replace
 from fractions import Fraction
@@ -7,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import imageio_ffmpeg
 import pytest
 
 from pipelines.errors import ProofFailed
@@ -65,6 +68,20 @@ def test_the_names_of_colours_change_no_score(tmp_path: Path, primaries: int, tr
     assert min(by_name["lossless"]) > 99
     plain = scores(measured(planned(clip(**SIZE, frames=20), chunks=1, renditions=three), tmp_path))
     assert mean(by_name["half"]) == pytest.approx(mean(plain["half"]), abs=0.5)
+
+
+def test_the_scores_are_those_that_another_ffmpeg_gives(tmp_path: Path) -> None:
+    source = clip(width=320, height=180, primaries=1, transfer=1, matrix=1)
+    found = scores(measured(planned(source, chunks=1, renditions=three), tmp_path))
+    for name in ("coarse", "half"):
+        log = tmp_path / "vmaf.json"
+        graph = f"[0:v]scale=320:180:flags=bicubic[a];[a][1:v]libvmaf=log_fmt=json:log_path={log}"
+        (made,) = tmp_path.rglob(f"{name}.mp4")
+        inputs = ["-i", str(made), "-i", str(source)]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, "-lavfi", graph, "-f", "null", "-"]
+        subprocess.run(command, check=True, timeout=60)
+        theirs = [frame["metrics"]["vmaf"] for frame in json.loads(log.read_text())["frames"]]
+        assert found[name] == pytest.approx(theirs[1:], abs=0.1), "the first frame, which has no motion, is left out"
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
