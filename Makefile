@@ -43,5 +43,5 @@ lock: setup ## resolve the dependencies anew (add UPGRADE=--upgrade to move the 
 	$(COMPILE) $(UPGRADE) --extra gpu -c requirements.lock -o requirements-gpu.lock
 
 clean: ## remove what setup, tests and builds have made
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf farm-demo .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

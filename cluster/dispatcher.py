@@ -247,6 +247,7 @@ class Dispatcher:
             "manifest_key": published["manifest_key"],
             "revision": published["revision"],
             "report": published["report"] | {"steps_s": run.steps_s},
+            "progress": run.progress.snapshot(),
         }
 
     async def _save(self, job: Job, ending: dict[str, Any]) -> bool:

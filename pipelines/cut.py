@@ -6,7 +6,9 @@ from itertools import pairwise
 
 from pipelines.plan import ChunkPlan, FrameIndex, FrameRow
 
-MIN_S, MAX_S = 6.0, 60.0  # below, start-up and frames decoded in vain weigh; above, a lost worker loses too much
+# Below, start-up and frames decoded in vain weigh; above, a lost worker loses too much. At 6 s a clip of 9 s, which is
+# what people try a farm with, left every core but one idle.
+MIN_S, MAX_S = 4.0, 60.0
 # A tone map builds a table for about 5 s of CPU time in every chunk: at 30 s and more that is a few percent.
 MIN_MAPPED_S = 30.0
 BACK = (8, 4, 2, 1, 0)  # places to start decoding at, in key frames before the nearest one, the farthest first

@@ -13,10 +13,11 @@ from rich.console import Console
 from ladders.errors import FarmError
 from serve.cli.exits import ExitCode, report
 from serve.cli.progress import display
-from serve.cli.report_table import print_report, print_stages
+from serve.cli.report_table import print_places, print_report, print_stages
 from serve.client import FarmClient
 from serve.embedded import EmbeddedFarm, free_port
 from serve.errors import FarmRefused, UsageError
+from serve.interrupts import in_own_session
 from serve.settings import ClientSettings
 
 CLIPS = Path("tests/media")
@@ -62,9 +63,8 @@ def _clip() -> Path:
 
 def _turn(clip: Path, client: FarmClient, console: Console) -> tuple[dict[str, Any], float]:
     """Hand the clip over, follow its job, and fetch what was made of it."""
-    media_id = "demo"
+    key = media_id = f"demo-{uuid.uuid4().hex[:12]}"
     body = {"source": clip.resolve().as_uri(), "recipe": "standard", "metadata": {"from": "make demo"}}
-    key = f"demo-{uuid.uuid4().hex[:12]}"
     console.print(f"demo: POST /v1/media/{media_id}/complete with {clip} ({clip.stat().st_size / 1e6:.1f} MB)")
     began = time.monotonic()
     accepted = client.complete(media_id, body, key)
@@ -91,13 +91,8 @@ def _show(media: dict[str, Any], took_s: float, console: Console) -> None:
     console.print()
     print_stages(made, console)
     console.print()
-    urls = {artifact["path"]: artifact["url"] for artifact in media["artifacts"]}
-    total = sum(artifact["bytes"] for artifact in media["artifacts"])
-    console.print(f"{len(urls)} files, {total / 1e6:.1f} MB; where to look:")
-    for path in ("hls/master.m3u8", "dash/manifest.mpd", *(p for p in urls if p.startswith(("mp4/", "poster/")))):
-        if path in urls:
-            print(f"  {urls[path]}")
+    print_places(media["artifacts"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_own_session(main))

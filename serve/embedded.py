@@ -14,6 +14,7 @@ import httpx
 from cluster.errors import InfraError
 from cluster.farm_settings import FarmSettings, prepare_ray_environment
 from cluster.jobs import open_store
+from cluster.scratch import sweep_dead, workdir
 from cluster.settings import load
 from serve.errors import ApiError, FarmUnreachable, UsageError
 from serve.interrupts import Interrupts, Stopped
@@ -41,6 +42,8 @@ class EmbeddedFarm:
 
     def __enter__(self) -> Self:
         _must_be_free(self.settings.host, self.settings.port)
+        with workdir(self._farm.work.scratch_dir):
+            pass  # it can be made
         store = open_store(self._farm.database)
         store.upgrade()
         store.close()
@@ -105,6 +108,7 @@ class EmbeddedFarm:
         # Serve ends with the Ray that it runs on; asked to shut down first, it only takes longer.
         if ray.is_initialized():
             stop_embedded()
+            sweep_dead(self._farm.work.scratch_dir)  # of the steps that were ended with it
         self._interrupts.give_back()
 
 

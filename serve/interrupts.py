@@ -1,5 +1,8 @@
 """Being asked to end: Ctrl-C, SIGTERM and a closed terminal all clean up, and the exit code says which it was."""
 
+import contextlib
+import ctypes
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -7,6 +10,7 @@ from typing import Any
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], Any] | int | None
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SIGNAL_EXIT = 128  # what a shell adds to the number of the signal that ended a command
 
 
@@ -37,6 +41,33 @@ class Stops:
         if not callable(as_ctrl_c):
             raise KeyboardInterrupt
         as_ctrl_c(signal.SIGINT, frame)
+
+
+def in_own_session(work: Callable[[], int]) -> int:
+    """Run `work` in a child with a session of its own, pass on what asks it to end, and give back its exit code.
+
+    A service manager, `timeout` and a closed terminal signal the whole process group: Ray's daemons would end first,
+    and their farm wait a minute for them. Call it before anything has started a thread.
+    """
+    asked = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # until both sides are ready for them
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)  # when not even we are left to pass it on
+        signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+        return work()
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    for number in ASKING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+    _, status = os.waitpid(child, 0)  # goes on after each signal that was passed on
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else SIGNAL_EXIT - code
 
 
 class Interrupts:

@@ -21,11 +21,8 @@ class JobNews:
         for job in reversed(newest):
             before = self._known.get(job.id)
             self._known[job.id] = job.status
-            if (
-                job.status is not before
-                and job.status is not JobStatus.QUEUED
-                and not (self._first and job.finished_at)
-            ):
+            waits_quietly = job.status is JobStatus.QUEUED and job.error is None
+            if job.status is not before and not waits_quietly and not (self._first and job.finished_at):
                 yield _news(job)
         self._first = False
         self._known = {job.id: job.status for job in newest}
@@ -35,6 +32,8 @@ def _news(job: Job) -> str:
     line = f"{job.media_id}: {job.status}"
     if job.status is JobStatus.PROCESSING:
         return f"{line} ({job.recipe_name}, job {job.id})"
+    if job.status is JobStatus.QUEUED:
+        line = f"{job.media_id}: waits to be tried again"
     if job.error is not None:
         line += f": {job.error['code']}: {job.error['message']}"
     if job.status is JobStatus.READY and job.finished_at and job.started_at:

@@ -19,6 +19,12 @@ from serve import errors as api
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5  # long enough for a database fail-over to be worth the second try, short enough for an upload
 
+# What to say of a field instead of the pattern that it does not match.
+PLAIN = {
+    ("source", "string_pattern_mismatch"): "must be a URI: file:///folder/file or s3://bucket/key",
+    ("callback_url", "string_pattern_mismatch"): "must be a URL that begins with https://",
+}
+
 log = logging.getLogger(__name__)
 
 # error class -> (HTTP status, title); a class that is not named here has its nearest named ancestor's row.
@@ -174,7 +180,8 @@ def from_validation(error: RequestValidationError) -> api.ApiError:
 
 def _part(error: Mapping[str, Any]) -> dict[str, Any]:
     source, *path = error["loc"]
-    part = {"detail": str(error["msg"]), "code": str(error["type"])}
+    detail = PLAIN.get((str(path[-1]) if path else "", error["type"]), str(error["msg"]))
+    part = {"detail": detail, "code": str(error["type"])}
     if source == "body":
         if error["type"] == "json_invalid":
             return part | {"pointer": "", "detail": f"not valid JSON at character {path[0] if path else 0}"}

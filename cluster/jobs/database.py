@@ -1,6 +1,7 @@
 """The database under the job store: connections, transactions, its clock, and its errors as ours."""
 
 import math
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -85,6 +86,11 @@ def open_engine(settings: DatabaseSettings) -> Engine:
                 f"the job store's folder {folder} cannot be made: {error.strerror}; "
                 "FARM_DATA_DIR (`--data`) or FARM_DATABASE_URL says where it is"
             ) from error
+        if not os.access(folder, os.W_OK):
+            raise SettingsInvalid(
+                f"the job store's folder {folder} cannot be written; "
+                "FARM_DATA_DIR (`--data`) or FARM_DATABASE_URL says where it is"
+            )
         engine = create_engine(url, json_serializer=_dumps, pool_size=POOL_SIZE, pool_timeout=POOL_WAIT_S)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -164,12 +164,15 @@ class SqlStore(SqlOutbox):
         manifest_key: str | None = None,
         report: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        progress: dict[str, Any] | None = None,
     ) -> Job:
         """See `JobStore.finish`."""
         wanted = JobStatus(status)
         if wanted not in ENDED:
             raise ValueError(f"{wanted} is not an end")
         values = {"revision": revision, "manifest_key": manifest_key, "report": report, "error": error}
+        if progress is not None:
+            values["progress"] = progress
         with self._db.write() as connection:
             job = self._rows.locked(connection, job_id)
             if job.fence != fence:
@@ -203,7 +206,8 @@ class SqlStore(SqlOutbox):
 
     def retry(self, job_id: str) -> Job:
         """See `JobStore.retry`."""
-        anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None, "finished_at": None}
+        anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None}
+        anew |= {"started_at": None, "finished_at": None}
         with self._db.write() as connection:
             job = self._rows.locked(connection, job_id)
             if job.status not in ENDED:  # a running job goes back to the queue by its owner only

@@ -81,6 +81,7 @@ class JobStore(Protocol):
         manifest_key: str | None = None,
         report: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        progress: dict[str, Any] | None = None,
     ) -> Job:
         """End the job as ready, failed or cancelled, and owe its callback; again with the same fence is no error.
 

@@ -6,14 +6,18 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from serve.interrupts import SIGNAL_EXIT, Stops
+from serve.interrupts import SIGNAL_EXIT, Stops, in_own_session
 
 
 def main() -> None:
     """Console entry point."""
-    stops = Stops()
-    stops.listen()
-    sys.exit(run(sys.argv[1:], stops))
+
+    def command() -> int:
+        stops = Stops()
+        stops.listen()
+        return run(sys.argv[1:], stops)
+
+    sys.exit(in_own_session(command) if sys.argv[1:2] == ["up"] else command())
 
 
 def run(arguments: Sequence[str], stops: Stops | None = None) -> int:

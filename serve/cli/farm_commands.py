@@ -65,6 +65,7 @@ def up(
     """Run the whole farm on this machine until Ctrl-C: Ray, the dispatcher and the API."""
     from serve.embedded import EmbeddedFarm
 
+    typer.echo("farm: starting Ray, the dispatcher and the API …")
     try:
         with EmbeddedFarm(port=port, data_dir=data) as farm:
             typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")

@@ -124,7 +124,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read back everything that a manifest lists and compare sizes and SHA-256."""
-    uri = where if "://" in where else Path(where).absolute().as_uri()
+    uri = where if "://" in where else plain(where).as_uri()
     uri = uri.removesuffix("/").removesuffix("/" + MANIFEST)
     place = parse_place(uri)
     if place.scheme == "file" and not Path(place.path).exists():
@@ -176,6 +176,11 @@ def _damage(artifact: dict[str, Any], storage: Storage) -> str | None:
             return f"{path}: {error.public_message}"
 
 
+def plain(path: str) -> Path:
+    """`path` from the root, without `..`, which no URI of ours may have."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, and name another place
+
+
 def _must_be_a_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a directory, not a file")
@@ -193,7 +198,7 @@ def _output_uri(out: str) -> str:
         raise UsageError("--out is empty; name a folder or s3://bucket/prefix")
     if "://" in out:
         return out
-    folder = Path(out).absolute()
+    folder = plain(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Writing is the only honest test: permissions say nothing of a read-only or full disk.

@@ -17,6 +17,10 @@ class Display(Protocol):
         """Show `snapshot`, see cluster.progress."""
         ...
 
+    def say(self, line: str) -> None:
+        """Show a line beside the progress."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -35,6 +39,9 @@ class Silent:
     """Shows nothing."""
 
     def update(self, snapshot: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
         """Nothing."""
 
     def __enter__(self) -> Self:
@@ -62,6 +69,10 @@ class Lines(Silent):
             self._step = step
             print(f"encoding {percent:.0f} %", file=sys.stderr, flush=True)
 
+    def say(self, line: str) -> None:
+        """Print it."""
+        print(line, file=sys.stderr, flush=True)
+
 
 class Bars:
     """A bar per rendition, and a line that says what is going on."""
@@ -87,6 +98,10 @@ class Bars:
             self._progress.update(self._bars[name], completed=rendition["frames_done"])
         if snapshot["stage"] == "done":
             self._progress.update(self._stage, total=1, completed=1)
+
+    def say(self, line: str) -> None:
+        """Print it above the bars."""
+        self._progress.console.print(line, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

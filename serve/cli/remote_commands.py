@@ -7,12 +7,15 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 import typer
+from rich.console import Console
 
 from cluster.errors import ForbiddenUri
 from cluster.settings import load
 from pipelines.errors import RejectedMedia
 from serve.cli.exits import ExitCode
+from serve.cli.media_commands import plain
 from serve.cli.progress import display
+from serve.cli.report_table import print_places, print_report
 from serve.client import FarmClient
 from serve.errors import FarmRefused, UsageError
 from serve.settings import ClientSettings
@@ -81,10 +84,17 @@ def cancel(job_id: JobId, as_json: AsJson = False) -> None:
 
 def _follow(farm: FarmClient, job_id: str, as_json: bool) -> dict[str, Any]:
     with display(as_json) as shown:
-        for _, data in farm.events(job_id):
+        for kind, data in farm.events(job_id):
             if data.get("progress"):
                 shown.update(data["progress"])
-    return farm.job(job_id)
+            if kind == "released" and (why := data["data"].get("error")):
+                shown.say(f"waiting: {why['code']}: {why['message']}")
+    job = farm.job(job_id)
+    if job["status"] == "ready" and not as_json:
+        media = farm.media(job["media_id"], job["org"])
+        print_report(media["report"], Console())
+        print_places(media["artifacts"])
+    return job
 
 
 def _code(job: dict[str, Any]) -> int:
@@ -98,7 +108,8 @@ def _show(job: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(job))
         return
-    line = f"{job['job_id']} {job['status']} {job['org']}/{job['media_id']}"
+    stands = "cancelling" if job["cancel_requested"] and job["status"] == "processing" else job["status"]
+    line = f"{job['job_id']} {stands} {job['org']}/{job['media_id']}"
     if job["status"] == "processing" and job["progress"]:
         line += f" {job['progress']['stage']} {job['progress']['percent']:.0f} %"
     typer.echo(line)
@@ -109,7 +120,7 @@ def _show(job: dict[str, Any], as_json: bool) -> None:
 def _uri(source: str) -> str:
     if "://" in source:
         return source
-    path = Path(source).absolute()
+    path = plain(source)
     # A plain path means this machine, where it can be looked at before the farm is asked.
     if not path.exists():
         raise UsageError(f"{source} does not exist")

@@ -48,3 +48,13 @@ def print_stages(report: dict[str, Any], console: Console) -> None:
         cpu = f"{stage['cpu_s']:.2f}" if "cpu_s" in stage else "–"
         table.add_row(name, f"{stage['wall_s']:.2f}", cpu, str(stage.get("processes", "–")))
     console.print(table)
+
+
+def print_places(artifacts: list[dict[str, Any]]) -> None:
+    """How many files there are, and the addresses of those that a person would open."""
+    urls = {artifact["path"]: artifact["url"] for artifact in artifacts}
+    total = sum(artifact["bytes"] for artifact in artifacts)
+    print(f"{counted(len(urls), 'file')}, {total / 1e6:.1f} MB; where to look:")
+    for path in ("hls/master.m3u8", "dash/manifest.mpd", *(p for p in urls if p.startswith(("mp4/", "poster/")))):
+        if path in urls:
+            print(f"  {urls[path]}")

@@ -151,6 +151,11 @@ def test_a_wrong_field_is_named_by_its_pointer(farm: ApiFarm, body: dict[str, An
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
+def test_a_plain_path_is_told_what_a_source_is(farm: ApiFarm) -> None:
+    (part,) = post(farm, source="/srv/uploads/clip.mp4").json()["errors"]
+    assert part["detail"] == "must be a URI: file:///folder/file or s3://bucket/key"
+
+
 def test_a_callback_may_only_go_to_a_listed_host(make_farm: MakeFarm) -> None:
     farm = make_farm(callback_hosts="media.example.com", webhook_secrets=SECRET)
     refused = post(farm, callback_url="https://evil.example.com/hook")

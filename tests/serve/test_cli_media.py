@@ -89,6 +89,18 @@ def test_transcode_does_not_mix_its_outputs_with_those_of_another_recipe(
     assert only_line(capsys.readouterr().err).startswith("error: object_exists: ")
 
 
+def test_paths_may_lead_upwards(
+    small: Path, quick: Path, tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    (tmp_path / "clip.mp4").write_bytes(small.read_bytes())
+    assert farm("transcode", "../clip.mp4", "--out", "../inner/../out", "--recipe", quick) == ExitCode.DONE
+    assert farm("verify", "../out") == ExitCode.DONE
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
 def test_a_song_below_a_single_picture_is_kept_whole(quick: Path, tmp_path: Path, capsys: Out) -> None:
     song = clip(width=160, height=90, frames=1, audio=(Sound(seconds=9.0),))
     assert farm("transcode", song, "--out", tmp_path / "out", "--recipe", quick, "--json") == ExitCode.DONE

@@ -95,7 +95,8 @@ def test_submit_wait_follows_the_job_to_its_end(running: ApiFarm, capsys: Out) -
         while not (held := running.store.claim("test", 60.0, 1)):
             pass
         running.store.renew(held[0].id, held[0].fence, 60.0, PROGRESS)
-        running.store.finish(held[0].id, held[0].fence, status="ready", revision="rev1")
+        report: dict[str, Any] = {"renditions": [], "audio": []}
+        running.store.finish(held[0].id, held[0].fence, status="ready", revision="rev1", report=report)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -117,6 +118,24 @@ def test_a_failed_job_ends_the_command_as_its_error_would_have_here(
     out, err = capsys.readouterr()
     assert f"{job.id} failed" in out
     assert err == f"error: {code}: so it is\n"
+
+
+def test_a_job_that_waits_says_why_and_one_that_is_ready_says_where(
+    running: ApiFarm, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = running.start(running.accept("clip").id)
+    error = {"code": "storage_full", "message": "no room is left", "retryable": True, "detail": {}}
+    running.store.release(job.id, job.fence, 0.0, error)
+    job = running.start(job.id)
+    key = "default/clip/rev1/manifest.json"
+    artifact = {"path": "hls/master.m3u8", "sha256": "0" * 64, "bytes": 7, "content_type": "text/plain"}
+    running.deps.output.put_bytes(key, json.dumps({"artifacts": [artifact]}).encode())
+    report: dict[str, Any] = {"renditions": [], "audio": []}
+    running.store.finish(job.id, job.fence, status="ready", revision="rev1", manifest_key=key, report=report)
+    assert run(["status", job.id, "--wait"]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert "waiting: storage_full: no room is left" in err
+    assert f"{running.storage.storage_uri}/default/clip/rev1/hls/master.m3u8" in out
 
 
 def test_a_cancelled_job_does_not_let_a_script_go_on(running: ApiFarm, capsys: Out) -> None:

@@ -46,6 +46,7 @@ class Up:
         self.process = psutil.Popen(
             [*self.command(), "--data", str(data)],
             cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
         self.client = FarmClient(ClientSettings(url=f"http://127.0.0.1:{self.port}", api_key=SecretStr("")))
 
@@ -115,6 +116,35 @@ def test_signals_go_back_to_whoever_had_them() -> None:
     assert [signal.getsignal(number) for number in ASKING] == before
 
 
+@pytest.mark.parametrize("number", ASKING)
+def test_what_asks_to_end_is_passed_on_to_the_child_and_its_code_comes_back(number: int) -> None:
+    code = (
+        "import signal, time; from serve.interrupts import in_own_session\n"
+        "def work():\n"
+        f"    signal.signal({int(number)}, lambda *_: exit(42)); print('ready', flush=True); time.sleep(30)\n"
+        "exit(in_own_session(work))"
+    )
+    command = [sys.executable, "-c", code]
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout.readline() == "ready\n"
+    (child,) = process.children()
+    os.killpg(process.pid, number)
+    process.communicate(timeout=10)
+    assert process.returncode == 42
+    assert not child.is_running()
+
+
+def test_a_child_does_not_outlive_whoever_started_it() -> None:
+    code = "import time; from serve.interrupts import in_own_session\n"
+    code += "exit(in_own_session(lambda: print('ready', flush=True) or time.sleep(30) or 0))"
+    process = psutil.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    (child,) = process.children()
+    process.kill()
+    assert until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+    process.communicate(timeout=10)
+
+
 @pytest.fixture
 def up(tmp_path: Path) -> Any:
     running = Up(tmp_path / "data", clip().parent)
@@ -165,7 +195,7 @@ def test_farm_up_takes_uploads_cancels_them_and_leaves_nothing_behind(up: Up) ->
     # Ended, it takes everything with it that it started.
     started = up.process.children(recursive=True)
     assert any("raylet" in " ".join(_command_line(child)) for child in started)
-    up.process.send_signal(signal.SIGTERM)
+    os.killpg(up.process.pid, signal.SIGTERM)  # as a service manager, `timeout` and a closed terminal do
     out, err = up.process.communicate(timeout=60)
     assert up.process.returncode == 143
     assert "farm: small: ready in " in out

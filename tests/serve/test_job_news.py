@@ -23,3 +23,13 @@ def test_each_beginning_and_each_end_is_told_once_and_old_ones_are_not(make_farm
     assert ready.startswith("good: ready in ")
     assert failed == "bad: failed: not_media: the file is text", "also of one that ended between two looks"
     assert list(news.lines()) == []
+
+
+def test_a_job_that_has_to_wait_says_why(make_farm: MakeFarm) -> None:
+    farm = make_farm()
+    news = JobNews(farm.store)
+    job = farm.start(farm.accept("clip").id)
+    list(news.lines())
+    error = {"code": "storage_full", "message": "no room is left", "retryable": True, "detail": {}}
+    farm.store.release(job.id, job.fence, 20.0, error)
+    assert list(news.lines()) == ["clip: waits to be tried again: storage_full: no room is left"]
