@@ -113,7 +113,6 @@ def start_embedded(settings: FarmSettings) -> None:
         namespace=NAMESPACE,
         log_to_driver=False,
         logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
     )
     ensure_dispatcher()
 
