@@ -40,10 +40,14 @@ def test_chunks_cover_every_frame_once_and_begin_on_the_grid(seconds: int, key_e
     assert [c.number for c in cuts] == list(range(len(cuts)))
 
 
-def test_chunks_are_neither_shorter_than_six_seconds_nor_longer_than_a_minute() -> None:
-    assert len(chunks(60, 30, 1000)) == 10
+def test_chunks_are_neither_shorter_than_four_seconds_nor_longer_than_a_minute() -> None:
+    assert len(chunks(60, 30, 1000)) == 15
     assert len(chunks(600, 30, 1)) == 10
     assert min(lengths_s(chunks(60, 30, 1000))) >= 4
+
+
+def test_a_clip_of_nine_seconds_keeps_two_cores_busy() -> None:
+    assert len(chunks(9, 30, 2)) == 2
     assert max(lengths_s(chunks(600, 30, 1))) <= 62
 
 
