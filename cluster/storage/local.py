@@ -220,7 +220,7 @@ class LocalStorage:
                 try:
                     path.mkdir()
                 except FileExistsError:
-                    if path.exists() and not path.is_dir():  # a file; a folder may be gone again by now
+                    if not stat.S_ISDIR(path.stat().st_mode):  # one look: a folder may be gone again by a second
                         raise
                 _sync_folder(path.parent)
 
