@@ -1,8 +1,9 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := $(shell command -v uv || echo .tools/bin/uv)
-COMPILE = $(UV) pip compile -q pyproject.toml --universal --generate-hashes --python-version 3.12 \
-	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+LOCKED = --universal --generate-hashes --python-version 3.12 --no-emit-index-url --no-emit-find-links --no-annotate \
+	--no-header
+COMPILE = $(UV) pip compile -q pyproject.toml $(LOCKED)
 CHECKED := ladders pipelines cluster serve $(wildcard benchmarks) tests
 
 .DEFAULT_GOAL := help
@@ -11,7 +12,7 @@ CHECKED := ladders pipelines cluster serve $(wildcard benchmarks) tests
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv as the lock says (needs python3, gcc and Python 3.12 or newer)
+setup: ## make .venv as the lock says (needs python3, gcc, libjpeg and zlib headers, Python 3.12 or newer)
 	@.ci/setup.sh
 
 check: setup ## lint, format, types and import rules
@@ -41,6 +42,7 @@ lock: setup ## resolve the dependencies anew (add UPGRADE=--upgrade to move the 
 	$(COMPILE) $(UPGRADE) -o requirements.lock
 	$(COMPILE) $(UPGRADE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) $(UPGRADE) --extra gpu -c requirements.lock -o requirements-gpu.lock
+	$(UV) pip compile -q $(LOCKED) $(UPGRADE) --group build -o requirements-build.lock
 
 clean: ## remove what setup, tests and builds have made
 	rm -rf farm-demo .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

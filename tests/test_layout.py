@@ -5,13 +5,20 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["ladders", "pipelines", "cluster", "serve"]
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-gpu.lock", ".ci/uv-requirements.txt"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-gpu.lock",
+    "requirements-build.lock",
+    ".ci/uv-requirements.txt",
+]
 
 
 def test_the_four_packages_are_ours_and_come_from_one_folder() -> None:
@@ -40,6 +47,10 @@ def test_a_lock_names_hashes_and_no_index_so_that_any_mirror_serves(lock: str) -
 @pytest.mark.parametrize("lock", LOCKS)
 def test_no_lock_brings_pillow_which_would_overwrite_the_files_of_pillow_simd(lock: str) -> None:
     assert not re.search(r"^pillow==", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_one_package_owns_the_name_pil() -> None:
+    assert set(packages_distributions()["PIL"]) == {"pillow-simd"}
 
 
 def test_the_wheel_holds_the_four_packages_and_neither_tests_nor_benchmarks(tmp_path: Path) -> None:
