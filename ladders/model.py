@@ -2,19 +2,14 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
 from fractions import Fraction
 from itertools import combinations, pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Part(BaseModel):
-    """A frozen piece of a recipe that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from ladders.images import ImagePart
+from ladders.part import Part, unique
 
 
 class H264(Part):
@@ -75,7 +70,7 @@ class VideoPart(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _unique("rungs", (rung.name for rung in self.rungs))
+        unique("rungs", (rung.name for rung in self.rungs))
         for smaller, larger in pairwise(self.rungs):
             grows = larger.width >= smaller.width and larger.height >= smaller.height
             if not grows or (larger.width, larger.height) == (smaller.width, smaller.height):
@@ -113,7 +108,7 @@ class AudioPart(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _unique("renditions", (rendition.name for rendition in self.renditions))
+        unique("renditions", (rendition.name for rendition in self.renditions))
         for first, second in combinations(self.renditions, 2):
             # A playlist groups the tracks of each rendition under its rate; in one group their names would repeat.
             if first.bitrate_bps // 1000 == second.bitrate_bps // 1000:
@@ -125,7 +120,7 @@ class AudioPart(Part):
 
 
 class Packaging(Part):
-    """What players are given."""
+    """What players of video and audio are given."""
 
     hls: bool = True
     dash: bool = True
@@ -149,6 +144,7 @@ class Recipe(Part):
     description: str = ""
     video: VideoPart | None = None
     audio: AudioPart | None = None
+    image: ImagePart | None = None
     packaging: Packaging = Packaging()
     stills: Stills = Stills()
     vmaf: Literal["off", "sampled", "full"] = "sampled"
@@ -156,17 +152,21 @@ class Recipe(Part):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of all that decides the output: everything but the name and the description."""
-        facts = self.model_dump(mode="json", exclude={"name", "description"})
+        # Recipes without pictures are named in manifests from before there were any, by a digest that knew no `image`.
+        left_out = {"name", "description"} if self.image else {"name", "description", "image"}
+        facts = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        packaging = self.packaging
         if self.video is None and self.audio is None:
-            raise ValueError("video, audio: a recipe needs at least one of the two")
+            if self.image is None:
+                raise ValueError("video, audio, image: a recipe needs at least one of the three")
+            return self  # packaging is of video and audio
+        packaging = self.packaging
         if not (packaging.hls or packaging.dash or packaging.mp4):
             raise ValueError("packaging: nothing would be published; set hls or dash, or name a rung in mp4")
-        _unique("packaging.mp4", packaging.mp4)
+        unique("packaging.mp4", packaging.mp4)
         rungs = [rung.name for rung in self.video.rungs] if self.video else []
         for name in packaging.mp4:
             if name not in rungs:
@@ -187,7 +187,7 @@ class Recipe(Part):
 
 
 class SourceShape(Part):
-    """The size of a source decides which rungs suit it: upright, in square pixels; may be odd."""
+    """The size of a source decides which rungs and pictures suit it: upright, in square pixels; may be odd."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
@@ -206,9 +206,3 @@ class SelectedRung(Part):
 def _exact(seconds: float) -> Fraction:
     """The decimal number that was written, not its nearest binary fraction: 0.3 is a multiple of 0.1."""
     return Fraction(repr(seconds))
-
-
-def _unique(field: str, names: Iterable[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise ValueError(f"{field}: the name {name} stands there {count} times")

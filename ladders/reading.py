@@ -15,13 +15,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ladders.errors import InvalidRecipe
-from ladders.model import Part, Recipe
+from ladders.model import Recipe
+from ladders.part import Part
 
 MAX_BYTES = 64 * 1024
-"""Twenty times the longest packaged recipe."""
+"""Sixteen times the longest packaged recipe."""
 SHOWN_PROBLEMS = 5
 SHOWN_CHARS = 60
 """Of a key that somebody else wrote."""
+
+_COLOUR = 'should be # and six of 0-9 and a-f, in quotes, such as "#ffffff"; without quotes YAML skips it as a comment'
+_NOT_SETTINGS = ("dict_type", "model_type", "model_attributes_type")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -90,6 +94,7 @@ def _problem(one: ErrorDetails) -> str:
     *parents, last = one["loc"] or ("",)
     path, parts = _walk(parents)
     message = one["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = message.replace("a valid array", "a list")  # as YAML calls it
     if one["type"] == "extra_forbidden":
         allowed = sorted({name for part in parts for name in part.model_fields})
         near = difflib.get_close_matches(str(last), allowed, n=1)
@@ -102,7 +107,24 @@ def _problem(one: ErrorDetails) -> str:
         return f"{where}.name: missing"
     if one["type"] == "union_tag_invalid":
         return f"{where}.name: should be one of {one['ctx']['expected_tags']}"
+    if one["type"] in _NOT_SETTINGS and where:
+        return f"{where}: should hold settings of its own, such as {_example(one['loc'])}"
+    if last == "background" and one["type"] in ("string_type", "string_pattern_mismatch"):
+        return f"{where}: {_COLOUR}"
+    if last == "name" and one["type"] == "string_pattern_mismatch":
+        longest = 32 if parents else 64
+        return f"{where}: should be of a-z, 0-9, - and _, begun by a letter or digit, and at most {longest} long"
     return f"{where}: {message}" if where else message
+
+
+def _example(loc: Sequence[int | str]) -> str:
+    """The least that can stand at `loc`, which holds a class: `{name: webp}`, `{variants: …}`."""
+    part, *others = _walk(loc)[1]
+    if others:
+        return f"{{name: {part.model_fields['name'].default}}}"
+    fields = part.model_fields
+    needed = [name for name, field in fields.items() if field.is_required()]
+    return "{" + ", ".join(f"{name}: …" for name in needed or fields) + "}"
 
 
 def _walk(steps: Sequence[int | str]) -> tuple[list[int | str], list[type[Part]]]:

@@ -9,6 +9,7 @@ from ladders.errors import InvalidRecipe, UnknownRecipe
 from ladders.model import Recipe
 from ladders.reading import MAX_BYTES
 
+PACKAGED = ("archive", "audio", "av1", "avatar", "hevc", "preview", "social", "standard", "web")
 GOOD = """
 name: mine
 video:
@@ -30,7 +31,7 @@ def all_packaged() -> list[Recipe]:
 def test_every_packaged_recipe_is_valid_and_described() -> None:
     recipes = {recipe.name: recipe for recipe in all_packaged()}
 
-    assert tuple(recipes) == catalog.names() == ("audio", "av1", "hevc", "preview", "standard")
+    assert tuple(recipes) == catalog.names() == PACKAGED
     assert all(recipe.description for recipe in recipes.values())
 
 
@@ -53,7 +54,7 @@ def test_a_farm_offers_the_recipes_of_a_folder_beside_the_packaged_ones(tmp_path
     (tmp_path / "notes.txt").write_text("no recipe")
     recipes = catalog.Recipes(tmp_path)
 
-    assert recipes.names == ("audio", "av1", "hevc", "mine", "preview", "standard")
+    assert recipes.names == tuple(sorted([*PACKAGED, "mine"]))
     assert recipes.get("mine") == catalog.load_file(tmp_path / "mine.yaml")
     assert recipes.get("preview") == catalog.load_file(tmp_path / "preview.yaml"), "the own one wins"
     assert recipes.get("standard") == catalog.load_preset("standard")
@@ -72,7 +73,7 @@ def test_a_folder_with_a_broken_recipe_is_refused_whole(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
-    with pytest.raises(UnknownRecipe, match=r"did you mean standard.*known: audio, av1, hevc"):
+    with pytest.raises(UnknownRecipe, match=r"did you mean standard.*known: archive, audio, av1"):
         catalog.load_recipe("standrad")
 
 

@@ -65,8 +65,8 @@ def test_an_audio_bitrate_beyond_aac_is_refused() -> None:
         AudioRendition(name="loud", bitrate_bps=320_000, channels=1)
 
 
-def test_a_recipe_needs_video_or_audio() -> None:
-    with pytest.raises(ValidationError, match="at least one of the two"):
+def test_a_recipe_needs_video_audio_or_pictures() -> None:
+    with pytest.raises(ValidationError, match="video, audio, image: a recipe needs at least one of the three"):
         Recipe(name="empty")
 
 
@@ -117,6 +117,10 @@ def test_the_digest_changes_with_everything_but_name_and_description() -> None:
     assert renamed.digest == standard.digest
     assert len({recipe.digest for recipe in [standard, *changed]}) == 1 + len(changed)
     assert len(standard.digest) == 64
+
+
+def test_the_digest_of_a_recipe_without_pictures_is_that_of_the_first_manifests() -> None:
+    assert Recipe(name="x", audio=SOUND).digest == "da60780c699b1dc4c52a619581025dad76a10080b4c26a460fcdb5f7842862c9"
 
 
 def test_the_digest_is_the_same_in_every_process() -> None:
