@@ -4,7 +4,6 @@ Claims of the headers are checked against the first decoded frames. Limits are c
 sizes before anything is decoded.
 """
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,14 +19,13 @@ from pipelines.heads import AudioHead, VideoHead, audio_heads, video_head
 from pipelines.languages import iso_639_2
 from pipelines.limits import Limits
 from pipelines.opening import codec_of, context_of, may_decode, open_source
+from pipelines.text import cleaned
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
 NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
-MAX_TITLE = 80
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # also what turns text around
 
 
 def probe(path: str, limits: Limits, *, with_video: bool = True) -> MediaInfo:
@@ -228,7 +226,6 @@ def _audio(path: str, streams: "list[Stream]", limits: Limits, video: VideoFacts
 def _audio_facts(stream: Any, head: AudioHead, limits: Limits) -> AudioFacts:
     limits.check("max_audio_channels", head.channels, f"an audio track has {head.channels} channels")
     time_base = stream.time_base
-    title = CONTROL.sub("", stream.metadata.get("title", "").encode("utf-8", "replace").decode()).strip()[:MAX_TITLE]
     return AudioFacts(
         stream_index=stream.index,
         codec=codec_of(stream),
@@ -236,7 +233,7 @@ def _audio_facts(stream: Any, head: AudioHead, limits: Limits) -> AudioFacts:
         layout=head.layout,
         sample_rate_hz=head.sample_rate_hz,
         language=iso_639_2(stream.language),
-        title=title or None,
+        title=cleaned(stream.metadata.get("title", "")),
         default=bool(stream.disposition & Disposition.default),
         start_s=float((stream.start_time or 0) * time_base),
         duration_s=float(stream.duration * time_base) if stream.duration else 0.0,

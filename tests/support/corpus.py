@@ -38,6 +38,8 @@ class Row:
     audio: str  # codec:rate x channels of each track, by comma
     expected: str  # "ok" or "reject: reason"
     strict: bool  # that outcome is required
+    size: tuple[int, int] | None = None  # width and height as stored
+    rotation: str = ""  # "exifN" for the EXIF orientation of a picture
 
     @property
     def name(self) -> str:
@@ -67,6 +69,10 @@ def rows(*kinds: str) -> tuple[Row, ...]:
             audio=row["audio"],
             expected=row["expected"],
             strict=row["strict"] == "yes",
+            size=(int(row["width"]), int(row["height"]))
+            if row["width"].isdigit() and row["height"].isdigit()
+            else None,
+            rotation=row["rotation"],
         )
         for row in found
         if row["kind"] in kinds
