@@ -2,10 +2,10 @@
 
 The only process that opens media. It is started for one piece of work and ends with it, so that a decoder's crash,
 leak or hang is the end of that piece and of nothing else. Lines are ``{"progress": …}`` and at last one
-``{"result": …}`` or ``{"error": …}``.
+``{"result": …}`` or ``{"error": …}``. Two commands take many requests: `images` forks for each batch, see
+`pipelines.images.server`, and `images-gpu` keeps a GPU warm, see `pipelines.images.gpu_server`.
 """
 
-import errno
 import importlib
 import json
 import os
@@ -14,13 +14,14 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.answering import answer
 from pipelines.confine import ProcessLimits, confine
-from pipelines.errors import CorruptMedia, LimitExceeded, MediaError, ScratchFull
-from pipelines.wire import from_wire, to_wire
+from pipelines.wire import from_wire
 
 # command -> where its function is; imported only when asked for, because start-up is paid once per chunk
 COMMANDS = {
     "inspect": "pipelines.inspect:inspect",
+    "look": "pipelines.images.look:look",
     "chunk": "pipelines.chunk:encode_chunk",
     "measure": "pipelines.quality:measure",
     "audio": "pipelines.audio:encode_audio",
@@ -28,6 +29,7 @@ COMMANDS = {
     "stills": "pipelines.stills:make_stills",
     "package": "pipelines.package:package",
 }
+SERVERS = {"images": "pipelines.images.server", "images-gpu": "pipelines.images.gpu_server"}
 
 
 def command(name: str) -> tuple[Callable[..., Any], type]:
@@ -46,23 +48,18 @@ def main() -> int:
     def say(kind: str, value: Any) -> None:
         output.write(json.dumps({kind: value}, separators=(",", ":")) + "\n")
 
-    envelope = json.load(sys.stdin)
-    confine(from_wire(ProcessLimits, envelope["limits"]), envelope["parent_pid"])
-    try:
-        function, request_type = command(sys.argv[1])
-        result = function(from_wire(request_type, envelope["request"]), lambda value: say("progress", value))
-        say("result", to_wire(result))
-    except MediaError as error:
-        say("error", error.to_wire())
-    except MemoryError:
-        limit_mb = envelope["limits"]["memory_bytes"] // 1_000_000
-        say("error", LimitExceeded(f"the media needs more than the {limit_mb} MB a media process may use").to_wire())
-    except UnicodeDecodeError as error:
-        say("error", CorruptMedia("the media carries text that is not valid", detail={"native": str(error)}).to_wire())
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        say("error", ScratchFull("no space is left on the working disk: free some or set FARM_SCRATCH_DIR").to_wire())
+    if sys.argv[1] in SERVERS:
+        importlib.import_module(SERVERS[sys.argv[1]]).serve(sys.stdin.buffer, output)
+    else:
+        envelope = json.load(sys.stdin)
+        limits = from_wire(ProcessLimits, envelope["limits"])
+        confine(limits, envelope["parent_pid"])
+
+        def work() -> Any:
+            function, request_type = command(sys.argv[1])
+            return function(from_wire(request_type, envelope["request"]), lambda value: say("progress", value))
+
+        say(*answer(work, limits))
     # No interpreter shutdown: joining codec threads and freeing frames one by one costs up to 0.1 s a chunk.
     output.flush()
     os._exit(0)

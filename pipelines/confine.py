@@ -33,14 +33,24 @@ def die_with_parent() -> None:
 
 def confine(limits: ProcessLimits, parent_pid: int) -> None:
     """Die with the parent, gain no rights, and stay under `limits`."""
+    confine_warm(limits, parent_pid)
+    _lower(resource.RLIMIT_AS, limits.memory_bytes)
+    # The signal says which limit it was; at the hard one there is only SIGKILL, which an operator could have sent.
+    _lower(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + CPU_GRACE_S)
+
+
+def confine_warm(limits: ProcessLimits, parent_pid: int) -> None:
+    """The same for a process that stays, with a GPU: memory and time are not limited yet.
+
+    CUDA reserves address space for all memory of the machine and its GPUs: a limit of it that is of any use ends
+    CUDA's start, so the supervisor watches what is really used. Computing time is for the process to limit, anew for
+    each piece of work.
+    """
     die_with_parent()
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent_pid:  # the parent died before the death signal was armed
         os.kill(os.getpid(), signal.SIGKILL)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_AS, limits.memory_bytes)
-    # The signal says which limit it was; at the hard one there is only SIGKILL, which an operator could have sent.
-    _lower(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + CPU_GRACE_S)
     # Python ignores this signal: libraries would see a write that fails, and each say so in its own way or not at all.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)

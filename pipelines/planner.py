@@ -9,7 +9,7 @@ from ladders.select import output_frame_rate, select_rungs
 from pipelines.color import hdr_tags, needs_mapping, sdr_tags, true_tags
 from pipelines.cut import cut
 from pipelines.encoders import gop_frames, rendition_plan
-from pipelines.errors import NoDecodableStream
+from pipelines.errors import NoDecodableStream, UnsupportedMedia
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
 from pipelines.frames import HOLD_S, constant_rows, held_rows, phase_s, source_rate, source_rows, thinned_rows
 from pipelines.plan import (
@@ -31,9 +31,11 @@ def make_plan(
 ) -> tuple[Plan, list[FrameRow]]:
     """The plan of a job and its frame map (empty without video); `index` is None exactly when video is not wanted.
 
-    Raises NoDecodableStream when the source has nothing that the recipe makes something of, LimitExceeded when the
-    frame map would be too long.
+    Raises UnsupportedMedia when the recipe is of pictures alone, NoDecodableStream when the source has nothing that the
+    recipe makes something of, LimitExceeded when the frame map would be too long.
     """
+    if recipe.video is None and recipe.audio is None:
+        raise UnsupportedMedia(f"the recipe {recipe.name} has no video or audio part: choose another for this file")
     video: VideoPlan | None = None
     rows: list[FrameRow] = []
     start_s = Fraction(0)

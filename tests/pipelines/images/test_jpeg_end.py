@@ -1,0 +1,76 @@
+"""A JPEG whose data ends early is refused by every engine, though decoders fill it up and only warn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.errors import TruncatedMedia
+from pipelines.images.header import examine
+from pipelines.images.jpeg_end import may_be_filled
+from pipelines.images.keeping import p3_profile
+from pipelines.images.limits import ImageLimits
+from pipelines.images.vips_engine import VipsEngine
+from tests.support.still_sources import jpeg_file, photo, turned, whole
+
+VARIANT = {"name": "a", "width": 320, "formats": ["webp"]}
+TURNS: dict[int, Any] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def ended_early(path: Path, kept: float) -> Path:
+    """The JPEG with a part of its data, and an end mark behind it."""
+    data = path.read_bytes()
+    start = data.index(b"\xff\xda")
+    path.write_bytes(data[: start + int((len(data) - start) * kept)] + b"\xff\xd9")
+    return path
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.99])
+@pytest.mark.parametrize("kind", ["srgb", "p3", "cmyk", "grey"])
+def test_a_jpeg_that_ends_early_is_refused(tmp_path: Path, kind: str, kept: float) -> None:
+    source = tmp_path / "photo.jpg"
+    if kind == "cmyk":
+        Image.fromarray(photo()).convert("CMYK").save(source, quality=90)
+    else:
+        pixels = photo()[..., 1] if kind == "grey" else photo()
+        jpeg_file(source, pixels, icc_profile=p3_profile() if kind == "p3" else None)
+    assert turned(source, tmp_path, [VARIANT]).images
+    with pytest.raises(TruncatedMedia):
+        turned(ended_early(source, kept), tmp_path, [VARIANT])
+
+
+def test_other_warnings_refuse_nothing(tmp_path: Path) -> None:
+    source = jpeg_file(tmp_path / "photo.jpg", photo(), icc_profile=p3_profile(), restart_marker_rows=4)
+    data = source.read_bytes()
+    end = data.rindex(b"\xff\xd9")
+    restart = data.index(b"\xff\xd1")
+    source.write_bytes(data[:restart] + bytes(7) + data[restart:end] + data[end:])  # extraneous bytes
+    found = examine(str(source), ImageLimits())
+    spec = whole((320, 240))
+    assert VipsEngine(found.profile).render(str(source), found.header, [spec]).stills
+    with pytest.raises(TruncatedMedia):
+        VipsEngine(found.profile).render(str(ended_early(source, 0.05)), found.header, [spec])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_end_of_a_picture_is_found_however_it_was_turned(orientation: int) -> None:
+    pixels = photo(64, 48)
+    sound = Image.fromarray(pixels)
+    pixels[-8:, -8:] = 128
+    filled = Image.fromarray(pixels)
+    if orientation > 1:
+        sound, filled = sound.transpose(TURNS[orientation]), filled.transpose(TURNS[orientation])
+    assert may_be_filled(filled, orientation)
+    assert not may_be_filled(sound, orientation)
+    flat = np.full((48, 64, 3), 255, np.uint8)
+    assert may_be_filled(Image.fromarray(flat), orientation)
