@@ -13,18 +13,19 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
+from cluster.held import Held, work_of
+from cluster.images.batches import ImageBatches
 from cluster.job import JobRun, Runner, may_pass
 from cluster.jobs import Job, JobStatus, JobStore
 from cluster.progress import JobProgress
 from cluster.slots import PRIORITIES, Slots
 from cluster.sweep import sweep_now_and_then
 from cluster.tools import Tools
-from cluster.work import Step, Work
+from cluster.work import Step
 from ladders.errors import FarmError
 from pipelines.errors import MediaError
 
@@ -41,19 +42,6 @@ MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
 SAVE_TRIES = 6  # of an ending, a second apart and growing: the store may be restarting
-
-
-@dataclass(slots=True)
-class Held:
-    """One leased job and the task that drives it."""
-
-    job: Job
-    task: asyncio.Task[None]
-    progress: JobProgress | None = None
-    changed: bool = False
-    renewed: float = field(default_factory=time.monotonic)
-    cancel_wanted: bool = False
-    ended: bool = False  # its end is being written, or is: the lease needs no renewing
 
 
 class Dispatcher:
@@ -75,6 +63,7 @@ class Dispatcher:
         self._settings = settings
         self._capacity = capacity
         self._ask_for = ask_for
+        self._images = ImageBatches(runner, slots, settings.work.image_wait_s, settings.work.image_batch)
         self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
@@ -133,12 +122,15 @@ class Dispatcher:
         Each class has that room for itself and those above it: held bulk jobs keep no upload waiting.
         """
         for worst, rank in PRIORITIES.items():
-            as_urgent = sum(PRIORITIES[held.job.priority] <= rank for held in self._held.values())
-            room = self._slots.capacity + 2 - as_urgent
+            as_urgent = sum(held.weight for held in self._held.values() if PRIORITIES[held.job.priority] <= rank)
+            room = int(self._slots.capacity + 2 - as_urgent)
             if room > 0:
                 lease_s = self._settings.work.lease_s
-                for job in await asyncio.to_thread(self._store.claim, self._owner, lease_s, room, worst):
+                found = await asyncio.to_thread(self._store.claim, self._owner, lease_s, room, worst)
+                for job in found:
                     self._hold(job)
+                if len(found) == room:  # pictures leave room for more of them
+                    self.nudge()
 
     def _hold(self, job: Job) -> None:
         # The same job may still be held: cancelled and at once retried, it is claimed while its last run is swept.
@@ -149,6 +141,8 @@ class Dispatcher:
         def done(_: object) -> None:
             if self._held.get(job.id) is held:
                 del self._held[job.id]
+            if held.weight < 1:  # pictures end within the pause between two looks: the next ones are due now
+                self.nudge()
 
         held.task.add_done_callback(done)
 
@@ -193,7 +187,8 @@ class Dispatcher:
                 await self._give_back(job, error)
                 return
             ending = {"status": "failed", "error": error.to_wire()}
-        if await self._save(job, ending) and ending["status"] != "failed":
+        is_picture = ending.pop("is_picture", False)
+        if await self._save(job, ending) and ending["status"] != "failed" and not is_picture:
             # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
             await asyncio.to_thread(self._sweep, job)
 
@@ -209,13 +204,15 @@ class Dispatcher:
         if held is not None and held.job.fence == job.fence:
             held.ended = True
 
-    async def _attempt(self, job: Job) -> dict[str, Any]:
-        """Go through the job's steps; how that ended, FarmError when it failed for a reason that is known."""
+    def _run_of(self, job: Job) -> JobRun:
+        """The run of the job's steps; who holds the job hears of its progress."""
 
         def changed(progress: JobProgress) -> None:
             held = self._held.get(job.id)
             if held is not None:
                 held.progress, held.changed = progress, True
+                if held.weight < 1:  # a picture, as is known now: others may come along
+                    self.nudge()
 
         def retried(step: Step, error: Exception) -> None:
             code = getattr(error, "code", type(error).__name__)
@@ -225,11 +222,19 @@ class Dispatcher:
             work_of(job, self._settings, self._slots.capacity),
             self._runner,
             self._slots,
+            self._images,
             priority=job.priority,
             age=job.created_at.timestamp(),
             on_change=changed,
             on_retry=retried,
         )
+        if (held := self._held.get(job.id)) is not None:
+            held.run = run
+        return run
+
+    async def _attempt(self, job: Job) -> dict[str, Any]:
+        """Go through the job's steps; how that ended, FarmError when it failed for a reason that is known."""
+        run = self._run_of(job)
         try:
             if job.attempts > MAX_ATTEMPTS:  # whoever drove it did not live to say why
                 raise WorkerLost(f"the job was given up after {MAX_ATTEMPTS} attempts that ended without a word")
@@ -247,6 +252,7 @@ class Dispatcher:
             "manifest_key": published["manifest_key"],
             "revision": published["revision"],
             "report": published["report"] | {"steps_s": run.steps_s},
+            "is_picture": run.is_picture,
             "progress": run.progress.snapshot(),
         }
 
@@ -280,21 +286,3 @@ class Dispatcher:
         for one in held:
             with contextlib.suppress(InfraError):  # its lease runs out by itself
                 await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)
-
-
-def work_of(job: Job, settings: FarmSettings, slots: int) -> Work:
-    """What the steps of `job` are told."""
-    return Work(
-        job_id=job.id,
-        org=job.org,
-        media_id=job.media_id,
-        source_uri=job.source_uri,
-        source_etag=job.source_etag,
-        recipe=job.recipe,
-        recipe_digest=job.recipe_digest,
-        kind=job.kind,
-        output_uri=settings.storage.storage_uri,
-        scratch_uri=settings.storage.storage_uri,
-        publish_prefix=None,
-        slots=slots,
-    )

@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from cluster.settings import CONFIG, DatabaseSettings, StorageSettings, load
+from pipelines.images.limits import ImageLimits
 from pipelines.limits import Limits
 
 
@@ -39,6 +40,19 @@ class WorkSettings(BaseSettings):
     lease_s: float = Field(default=30.0, gt=1, description="Seconds until a silent dispatcher's jobs are taken over.")
     scratch_keep_s: float = Field(
         default=7 * 24 * 3600.0, gt=3600, description="Seconds that a failed job's finished chunks wait for a retry."
+    )
+    image_wait_s: float = Field(
+        default=0.02, ge=0, le=10, description="Seconds that a picture waits for others, to go to an engine with them."
+    )
+    image_batch: int = Field(default=16, ge=1, le=256, description="Pictures that go to an engine together at most.")
+    image_memory_bytes: int = Field(
+        default=4_000_000_000, gt=0, description="Bytes of address space of one picture's media process."
+    )
+    image_speed_file: Path | None = Field(
+        default=None, description="What `python -m benchmarks images-gpu` measured here; none: pictures go to CPUs."
+    )
+    image_limits: ImageLimits = Field(
+        default_factory=ImageLimits, description="What a picture may be; FARM_IMAGE_LIMITS__MAX_PIXELS …"
     )
     limits: Limits = Field(default_factory=Limits, description="What a source may be; FARM_LIMITS__MAX_DURATION_S …")
 

@@ -1,6 +1,7 @@
 """A job, as a list of steps.
 
-    inspect → (chunk 0 … chunk n-1  ‖  audio) → finish, which sends back to the chunks what it finds damaged
+    video and sound: inspect → (chunk 0 … chunk n-1  ‖  audio) → finish, which sends back what it finds damaged
+    a picture:       turned whole, in a batch with others (`cluster.images`)
 
 Who does a step, and where, is the runner's business: threads of this process (`cluster.local`) or Ray tasks
 (`cluster.tasks`). Nothing is kept here that is not in storage: after a crash the same list is gone through again, and
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cluster.errors import InfraError, ResultsDamaged
+from cluster.images.batches import ImageBatches, ImageRunner
 from cluster.progress import JobProgress
 from cluster.slots import Slots
 from cluster.work import Step, Work
@@ -28,8 +30,12 @@ BACKOFF_S = 1.0  # doubled per attempt, with jitter, so that a store that is bac
 OnStep = Callable[[dict[str, Any]], None]
 
 
-class Runner(Protocol):
+class Runner(ImageRunner, Protocol):
     """Does one step somewhere; cancelling the call ends the step's processes."""
+
+    async def is_picture(self, work: Work) -> bool:
+        """Whether the source's first bytes are those of a picture; nothing is opened for that."""
+        ...
 
     async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
         """The step's result as plain values; raises MediaError or InfraError."""
@@ -43,17 +49,45 @@ class JobRun:
     work: Work
     runner: Runner
     slots: Slots
+    images: ImageBatches | None = None  # of all jobs whose pictures may travel together; this one's own when None
     priority: str = "normal"
     age: float = 0.0
     on_change: Callable[[JobProgress], None] = lambda _: None
     on_retry: Callable[[Step, Exception], None] = lambda _step, _error: None
     progress: JobProgress = field(default_factory=JobProgress)
+    is_picture: bool = False
+    """Known once the source was looked at; a picture leaves nothing in scratch."""
     steps_s: dict[str, float] = field(default_factory=dict)
     """Wall seconds from the start of this run at which each stage ended: the job's critical path."""
 
     async def run(self) -> dict[str, Any]:
-        """Do all steps; the result is what `finish` returns: revision, manifest key, report."""
+        """Do all steps; the result is what is announced: revision, manifest key, report."""
         started = time.monotonic()
+        if await self._is_picture():
+            published = await self._picture()
+        else:
+            published = await self._ladder(started)
+        self.progress.stage = "done"
+        self.on_change(self.progress)
+        return published
+
+    async def _is_picture(self) -> bool:
+        if self.work.kind == "auto":
+            return await self.runner.is_picture(self.work)
+        return self.work.kind == "image"
+
+    async def _picture(self) -> dict[str, Any]:
+        self.is_picture = True
+        self.progress.stage = "encoding"
+        self.on_change(self.progress)
+        images = self.images or ImageBatches(self.runner, self.slots, wait_s=0.0, most=1)
+
+        async def once() -> dict[str, Any]:
+            return await images.turned(self.work, self.priority, self.age)
+
+        return await with_retries(once, lambda error: self.on_retry(Step("image"), error))
+
+    async def _ladder(self, started: float) -> dict[str, Any]:
         planned = await self._step(Step("inspect"))
         self.steps_s["inspect"] = time.monotonic() - started
         published = None
@@ -65,8 +99,6 @@ class JobRun:
                 break
         assert published is not None, "the last round publishes or raises"
         self.steps_s["finish"] = time.monotonic() - started
-        self.progress.stage = "done"
-        self.on_change(self.progress)
         return published
 
     async def _finish(self, *, heals: bool) -> dict[str, Any] | None:

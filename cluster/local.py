@@ -2,29 +2,61 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.farm_settings import FarmSettings
+from cluster.images.batches import Told
+from cluster.images.engine import ImageEngine
 from cluster.job import JobRun, OnStep
 from cluster.media_process import Watch, run_media
 from cluster.progress import JobProgress
 from cluster.scratch import sweep_dead, workdir
 from cluster.slots import Slots
 from cluster.steps import run_step
-from cluster.storage.sources import source_of
+from cluster.storage.sources import SourceObject, source_of
 from cluster.tools import Tools, process_limits
 from cluster.work import Step, Work
 from ladders.model import Recipe
+from pipelines.images.look import Looked, LookRequest
 from pipelines.inspect import Inspected, InspectRequest
 
 
 class LocalRunner:
     """Runs steps in threads of this process; each thread watches one media process."""
 
-    def __init__(self, tools_for: Callable[[Work], Tools]) -> None:
+    def __init__(self, tools_for: Callable[[Work], Tools], settings: FarmSettings) -> None:
         self._tools_for = tools_for
+        self._settings = settings
+        self._engine: ImageEngine | None = None
+
+    async def is_picture(self, work: Work) -> bool:
+        """See `Runner`."""
+        return await asyncio.to_thread(self._tools_for(work).is_picture, work)
+
+    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+        """See `cluster.images.batches.ImageRunner`; the engine is started by the first picture."""
+        loop = asyncio.get_running_loop()
+        if self._engine is None:
+            # Whoever works alone has one picture at a time: no GPU process is worth its start.
+            self._engine = ImageEngine(self._settings, 1, most=1)
+        engine = self._engine
+
+        def heard(job_id: str, outcome: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(tell, job_id, outcome)
+
+        await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(engine.turn, works, heard)))
+
+    async def cancel_image(self, job_id: str) -> None:
+        """See `cluster.images.batches.ImageRunner`."""
+        if self._engine is not None:
+            self._engine.cancel(job_id)
+
+    def close(self) -> None:
+        """End the engine."""
+        if self._engine is not None:
+            self._engine.close()
 
     async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call ends the media process before it returns."""
@@ -52,6 +84,13 @@ def inspect_file(path: Path, *, settings: FarmSettings) -> Inspected:
     return run_media("inspect", asked, Inspected, limits, Watch()).result
 
 
+def look_at_file(path: Path, *, settings: FarmSettings) -> Looked:
+    """The facts of a local picture; raises the MediaError that refuses it."""
+    asked = LookRequest(source_path=str(path.resolve()), limits=settings.work.image_limits)
+    limits = process_limits(settings.work, "look", size_bytes=path.stat().st_size)
+    return run_media("look", asked, Looked, limits, Watch()).result
+
+
 def run_local(
     source: str,
     recipe: Recipe,
@@ -67,20 +106,35 @@ def run_local(
     found = source_of(source, settings.storage)
     sweep_dead(settings.work.scratch_dir)
     with workdir(settings.work.scratch_dir) as folder:
-        work = Work(
-            job_id="local",
-            org="local",
-            media_id=Path(source).stem or "media",
-            source_uri=found.uri,
-            source_etag=found.etag,
-            recipe=recipe.model_dump(mode="json"),
-            recipe_digest=recipe.digest,
-            kind="auto",
-            output_uri=output_uri,
-            scratch_uri=folder.as_uri(),
-            publish_prefix="",
-            slots=settings.work.slots,
-        )
+        work = local_work(found, recipe, output_uri, folder.as_uri(), settings)
         tools = Tools.open(work, settings)
-        run = JobRun(work, LocalRunner(lambda _: tools), Slots(settings.work.slots), on_change=on_progress)
-        return asyncio.run(run.run())
+        runner, slots = LocalRunner(lambda _: tools, settings), Slots(settings.work.slots)
+        try:
+            return asyncio.run(JobRun(work, runner, slots, on_change=on_progress).run())
+        finally:
+            runner.close()
+
+
+def local_work(
+    source: SourceObject,
+    recipe: Recipe,
+    output_uri: str,
+    scratch_uri: str,
+    settings: FarmSettings,
+    job_id: str = "local",
+) -> Work:
+    """A job of this machine alone, published exactly at `output_uri`."""
+    return Work(
+        job_id=job_id,
+        org="local",
+        media_id=Path(source.uri).stem or "media",
+        source_uri=source.uri,
+        source_etag=source.etag,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest,
+        kind="auto",
+        output_uri=output_uri,
+        scratch_uri=scratch_uri,
+        publish_prefix="",
+        slots=settings.work.slots,
+    )

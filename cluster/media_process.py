@@ -18,15 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from cluster.media_answers import Lines, death_of, message_of, nonsense, tail_of
 from pipelines.confine import ProcessLimits
-from pipelines.errors import DecoderCrashed, LimitExceeded, MediaError, MediaProcessFailed, MediaTimeout
+from pipelines.errors import MediaError, MediaTimeout
 from pipelines.wire import from_wire, to_wire
 
 OnProgress = Callable[[dict[str, Any]], None]
 
-MAX_ANSWER_BYTES = 256 * 1024 * 1024  # a frame index of 24 h at 60/s is about 60 MB of JSON
 EXIT_S = 2.0
 POLL_S = 0.1  # how soon a cancel or a deadline is seen
 
@@ -101,9 +101,9 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
             grace_s = EXIT_S
         finally:
             usage = _end(process, started, grace_s)
-        native = _tail(stderr)
+        native = tail_of(stderr)
     if answer is None:
-        raise _death(process.returncode, limits, native)
+        raise death_of(process.returncode, limits, native)
     if "error" in answer:
         error = MediaError.from_wire(answer["error"])
         error.detail.setdefault("native", native)
@@ -111,7 +111,7 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
     try:
         return Answer(from_wire(result_type, answer["result"]), usage)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
-        raise _nonsense(f"its result is no {result_type.__name__}: {error}") from error
+        raise nonsense(f"its result is no {result_type.__name__}: {error}") from error
 
 
 def variables() -> dict[str, str]:
@@ -131,7 +131,7 @@ def _listen(
 ) -> dict[str, Any] | None:
     """The last line's result or error; None when the process ended without one."""
     assert process.stdout is not None
-    lines = _Lines(process.stdout.fileno())
+    lines = Lines(process.stdout.fileno())
     deadline = time.monotonic() + limits.wall_s
     heard = time.monotonic()
     with selectors.DefaultSelector() as selector:
@@ -149,72 +149,10 @@ def _listen(
             if batch is None:
                 return None
             for line in batch:
-                kind, value = _message(line)
+                kind, value = message_of(line)
                 if kind != "progress":
                     return {kind: value}
                 watch.on_progress(value)
-
-
-def _message(line: bytes) -> tuple[str, dict[str, Any]]:
-    """One line of the protocol; a child that a stranger's bytes have taken over may say anything."""
-    try:
-        message = json.loads(line, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
-        raise _nonsense(f"a line of its answer is not JSON: {error}") from error
-    if not isinstance(message, dict) or len(message) != 1:
-        raise _nonsense("a line of its answer is not one progress, result or error")
-    ((kind, value),) = message.items()
-    if kind not in CHECKS or not isinstance(value, dict) or not CHECKS[kind](value):
-        raise _nonsense(f"its {str(kind)[:20]} is of no known shape")
-    return kind, value
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
-
-
-def _is_progress(value: dict[str, Any]) -> bool:
-    done = value.get("renditions", {})
-    return isinstance(done, dict) and all(type(count) is int and count >= 0 for count in done.values())
-
-
-def _is_error(value: dict[str, Any]) -> bool:
-    texts = isinstance(value.get("code"), str) and isinstance(value.get("message"), str)
-    return texts and isinstance(value.get("detail", {}), dict)
-
-
-CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "progress": _is_progress,
-    "error": _is_error,
-    "result": lambda _: True,  # by building what was asked for
-}
-
-
-def _nonsense(what: str) -> MediaProcessFailed:
-    return MediaProcessFailed(f"the media process did not answer as it should: {what[:300]}")
-
-
-class _Lines:
-    """Whole lines from a file descriptor, with a bound on what one child may say."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._parts: list[bytes] = []
-        self._total = 0
-
-    def read(self) -> list[bytes] | None:
-        data = os.read(self._fd, 1 << 20)
-        if not data:
-            return None
-        self._total += len(data)
-        if self._total > MAX_ANSWER_BYTES:
-            raise LimitExceeded(f"the media's facts are larger than {MAX_ANSWER_BYTES // 1_000_000} MB")
-        if b"\n" not in data:
-            self._parts.append(data)
-            return []
-        *whole, rest = (b"".join(self._parts) + data).split(b"\n")
-        self._parts = [rest] if rest else []
-        return whole
 
 
 def _end(process: subprocess.Popen[bytes], started: float, grace_s: float) -> Usage:
@@ -245,24 +183,3 @@ def _end(process: subprocess.Popen[bytes], started: float, grace_s: float) -> Us
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # nothing it started is left
         os.killpg(pid, signal.SIGKILL)
-
-
-def _tail(stderr: IO[bytes], size: int = 2000) -> str:
-    end = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, end - size))
-    return stderr.read().decode("utf-8", "replace").strip()
-
-
-def _death(returncode: int, limits: ProcessLimits, native: str) -> MediaError:
-    detail = {"exit": returncode, "native": native}
-    if returncode == -signal.SIGXCPU:
-        return MediaTimeout(f"the media took more than {limits.cpu_s} s of computing time", detail=detail)
-    if returncode == -signal.SIGXFSZ:
-        return LimitExceeded(f"an output grew beyond {limits.file_bytes // 1_000_000} MB", detail=detail)
-    if -returncode in (signal.SIGKILL, signal.SIGTERM):  # an operator, or the kernel of a node without memory
-        name = signal.Signals(-returncode).name
-        return MediaProcessFailed(f"the media process was ended from outside ({name})", detail=detail)
-    if returncode < 0:
-        name = signal.Signals(-returncode).name
-        return DecoderCrashed(f"the decoder crashed on this media ({name})", detail=detail)
-    return MediaProcessFailed(f"the media process ended with exit code {returncode} and no answer", detail=detail)

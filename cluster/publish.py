@@ -34,6 +34,8 @@ KINDS = {
     ".vtt": ("text/vtt", IMMUTABLE),
     ".jpg": ("image/jpeg", IMMUTABLE),
     ".webp": ("image/webp", IMMUTABLE),
+    ".avif": ("image/avif", IMMUTABLE),
+    ".png": ("image/png", IMMUTABLE),
     ".json": ("application/json", SHORT),
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import SettingsInvalid, StorageUnavailable
 from pipelines.errors import ScratchFull
 
 LOCK = ".lock"
@@ -37,6 +37,17 @@ def workdir(root: Path) -> Iterator[Path]:
         yield path
     finally:
         _remove(path, lock)
+
+
+@contextmanager
+def typed_disk_errors(root: Path) -> Iterator[None]:
+    """Every OSError inside is one of the working disk at `root`: ScratchFull, or StorageUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ScratchFull(f"no space is left below {root}: free some or set FARM_SCRATCH_DIR") from error
+        raise StorageUnavailable(f"the working disk failed: {error.strerror or error}") from error
 
 
 def sweep_dead(root: Path) -> int:

@@ -5,22 +5,21 @@ object is the mark that the step is done.
 """
 
 import contextlib
-import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import ObjectExists, StorageUnavailable
+from cluster.errors import ObjectExists
 from cluster.media_process import Answer, Watch, run_media
-from cluster.scratch import sweep_dead, workdir
+from cluster.scratch import sweep_dead, typed_disk_errors, workdir
 from cluster.tools import Tools
 from cluster.work import Names, Step, Work, names
 from ladders.model import Recipe
 from pipelines.audio import AudioRequest, AudioResult
 from pipelines.chunk import ChunkRendition, ChunkRequest, ChunkResult
-from pipelines.errors import DecoderCrashed, MediaError, MediaProcessFailed, ScratchFull
+from pipelines.errors import DecoderCrashed, MediaError, MediaProcessFailed
 from pipelines.frames import ROW_BYTES, pack_rows, unpack_rows
 from pipelines.inspect import Inspected, InspectRequest
 from pipelines.plan import ChunkPlan, FrameRow, Plan
@@ -40,14 +39,8 @@ def run_step(work: Work, step: Step, tools: Tools, watch: Watch) -> dict[str, An
         "audio": lambda: audio(work, tools, watch),
         "finish": lambda: finish(work, tools, watch),
     }
-    try:
+    with typed_disk_errors(tools.scratch_dir):
         return does[step.kind]()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ScratchFull(
-                f"no space is left below {tools.scratch_dir}: free some or set FARM_SCRATCH_DIR"
-            ) from error
-        raise StorageUnavailable(f"the working disk failed: {error.strerror or error}") from error
 
 
 def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
@@ -56,6 +49,7 @@ def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     plan = load_plan(where, tools)
     if plan is None:
         source = tools.source(work, watch)
+        assert work.kind != "image", "pictures are turned by engines"
         asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
         limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
         answer = twice(lambda: run_media("inspect", asked, Inspected, limits, watch))

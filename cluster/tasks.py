@@ -7,13 +7,17 @@ value a task yields says that it runs, later ones that it lives, the last one is
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
 
 from cluster.errors import InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
+from cluster.images.actors import Engines
+from cluster.images.batches import Told
 from cluster.job import OnStep
 from cluster.media_process import Watch
 from cluster.steps import run_step
@@ -28,6 +32,8 @@ LANE = "cpu_lane"
 
 HEARTBEAT_S = 5.0
 SILENCE_S = 60.0  # twelve missed heartbeats: the node hangs, or is cut off
+LOOKS_AT_ONCE = 8  # first bytes of sources that are read at a time
+REFRESH_S = 5.0  # how soon a node that came up turns pictures
 PENDING_S = 300.0  # in Ray's queue although a slot was free: a node may just be coming up
 
 
@@ -71,8 +77,33 @@ step_task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=0, resou
 class RayRunner:
     """Runs steps as Ray tasks owned by the process that calls it."""
 
+    def __init__(self) -> None:
+        self._engines = Engines(LANE)
+        # Not the loop's own threads: a storage that does not answer must not keep leases from being renewed.
+        self._lookers = ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="look")
+        self._refreshed = -REFRESH_S
+
+    async def is_picture(self, work: Work) -> bool:
+        """See `Runner`."""
+
+        def look() -> bool:
+            return Tools.open(work, FarmSettings.load()).is_picture(work)
+
+        return await asyncio.get_running_loop().run_in_executor(self._lookers, look)
+
+    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+        """See `cluster.images.batches.ImageRunner`."""
+        await self._engines.turn(works, tell)
+
+    async def cancel_image(self, job_id: str) -> None:
+        """See `cluster.images.batches.ImageRunner`."""
+        await self._engines.cancel(job_id)
+
     def capacity(self) -> int:
-        """Steps that the nodes of the cluster could run at once."""
+        """Steps that the nodes of the cluster could run at once; engines follow the nodes."""
+        if time.monotonic() - self._refreshed >= REFRESH_S:
+            self._refreshed = time.monotonic()
+            self._engines.refresh()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return int(resources.get(LANE, 0))
 

@@ -10,6 +10,7 @@ from cluster.storage.sources import Sources
 from cluster.work import Work, scratch_prefix
 from pipelines.confine import ProcessLimits
 from pipelines.limits import Limits
+from pipelines.signatures import HEAD_BYTES, is_picture
 
 # Seconds of wall clock that a media process may take per unit of work, on one busy core; far above what was measured
 # (a 2160p ladder needs about 1 s a frame there), because a clock that fires too early throws good work away. A hang is
@@ -64,6 +65,10 @@ class Tools:
         """The source as a local file: in place when it is one, else fetched once per node."""
         return self.sources.fetch(work.source_uri, work.source_etag, watch.check)
 
+    def is_picture(self, work: Work) -> bool:
+        """Whether the source begins as a picture does that this farm turns."""
+        return is_picture(self.sources.head(work.source_uri, HEAD_BYTES))
+
     def process_limits(
         self, command: str, *, size_bytes: int = 0, frames: int = 0, duration_s: float = 0.0
     ) -> ProcessLimits:
@@ -91,6 +96,7 @@ def process_limits(
         + read_s
         + {
             "inspect": most_frames * INDEX_S_PER_FRAME,
+            "look": settings.image_limits.max_s,
             "chunk": frames * CHUNK_S_PER_FRAME,
             "measure": frames * MEASURE_S_PER_FRAME,
             "audio": duration_s * AUDIO_S_PER_S,
@@ -110,7 +116,7 @@ def process_limits(
 
 def _stall_s(command: str, wall_s: float, read_s: float, settings: WorkSettings) -> float:
     """Silence that is too long; a file may be read to its end before the next packet of a wanted stream is found."""
-    if command == "inspect":  # a stranger's file that hangs a demuxer must be known in half a minute
+    if command in ("inspect", "look"):  # a stranger's file that hangs a demuxer must be known in half a minute
         return min(INSPECT_STALL_S, settings.media_stall_s) + read_s
     if command in ("join", "package", "stills"):  # our own files, read whole between two reports: an hour takes minutes
         return wall_s

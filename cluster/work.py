@@ -15,7 +15,7 @@ from pipelines.version import engine_version
 SCRATCH = "scratch"
 """The folder of every job's intermediate results; no org may be called so (cluster.jobs.model)."""
 
-StepKind = Literal["inspect", "chunk", "audio", "finish"]
+StepKind = Literal["inspect", "chunk", "audio", "finish", "image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Work:
     source_etag: str
     recipe: dict[str, Any]  # the whole recipe, so that a preset changed meanwhile changes nothing
     recipe_digest: str
-    kind: Literal["auto", "video", "audio"]
+    kind: Literal["auto", "video", "audio", "image"]
     output_uri: str  # where artifacts are published
     scratch_uri: str  # where steps leave their results for one another
     publish_prefix: str | None  # None: {org}/{media_id}/{revision}; "" or a path: exactly there

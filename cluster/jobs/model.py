@@ -15,7 +15,7 @@ from cluster.errors import IllegalMove, InvalidJob
 from cluster.slots import PRIORITIES
 from cluster.work import SCRATCH
 
-Kind = Literal["auto", "video", "audio"]
+Kind = Literal["auto", "video", "audio", "image"]
 
 
 class JobStatus(StrEnum):

@@ -85,6 +85,27 @@ class Sources:
         name += suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
         return self._cache.fetch(name, lambda path: self._download(uri, place, etag, path, check), check)
 
+    def head(self, uri: str, length: int) -> bytes:
+        """The first `length` bytes of the source, or all that it has."""
+        place = self._place(uri)
+        if place.scheme == "file":
+            _stat(place)
+            path = Path(place.path)
+            try:
+                with path.open("rb") as file:
+                    return file.read(length)
+            except OSError as error:
+                raise typed_os_error(error, path) from error
+        from cluster.storage.s3_errors import typed
+
+        try:
+            with typed(uri):
+                found = self._client().get_object(Bucket=place.bucket, Key=place.path, Range=f"bytes=0-{length - 1}")
+                data: bytes = found["Body"].read()
+        except ObjectMissing as error:
+            raise SourceMissing(f"there is no object {uri} any more", detail={"uri": uri}) from error
+        return data
+
     def _download(self, uri: str, place: Place, etag: str, path: Path, check: Check) -> None:
         from cluster.storage.s3_errors import typed
         from cluster.storage.s3_parts import download

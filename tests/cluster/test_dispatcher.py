@@ -21,12 +21,13 @@ from cluster.storage import open_storage
 from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import CorruptMedia, EncodeFailed, MediaError, MediaProcessFailed, ScratchFull
+from tests.support.runners import NoPictures
 
 PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": []}
 PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"renditions": []}}
 
 
-class Switches:
+class Switches(NoPictures):
     """Steps wait until let through; `failing` ones raise."""
 
     def __init__(self) -> None:

@@ -11,20 +11,13 @@ from cluster.job import JobRun, OnStep
 from cluster.slots import Slots
 from cluster.work import Step, Work, names
 from pipelines.errors import CorruptMedia, EncodeFailed
+from tests.support.jobs import work_of as work
+from tests.support.runners import NoPictures
 
 PLANNED = {"frames": 300, "renditions": ["360p", "720p"], "chunk_frames": [120, 120, 60], "audio_tracks": ["und-128k"]}
 
 
-def work(**changes: Any) -> Work:
-    values: dict[str, Any] = {
-        "job_id": "j1", "org": "acme", "media_id": "m1", "source_uri": "file:///a.mp4", "source_etag": "e1",
-        "recipe": {"name": "standard"}, "recipe_digest": "d1", "kind": "auto", "output_uri": "file:///out",
-        "scratch_uri": "file:///scratch", "publish_prefix": None, "slots": 2,
-    }  # fmt: skip
-    return Work(**(values | changes))
-
-
-class Noting:
+class Noting(NoPictures):
     """Answers every step, or raises what it was told to."""
 
     def __init__(self, errors: dict[str, list[Exception]] | None = None) -> None:

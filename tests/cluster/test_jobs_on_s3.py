@@ -70,7 +70,7 @@ class Counting(LocalRunner):
     """Notes which steps were done anew, and breaks off before one of them."""
 
     def __init__(self, tools: Tools, stop_before: str | None = None) -> None:
-        super().__init__(lambda _: tools)
+        super().__init__(lambda _: tools, tools.settings)
         self.stop_before = stop_before
         self.asked: list[str] = []
         self.reused: list[str] = []
@@ -93,7 +93,7 @@ def test_a_job_on_s3_publishes_what_its_manifest_lists_and_a_second_run_mends_wh
     work: Work, settings: FarmSettings
 ) -> None:
     tools = Tools.open(work, settings)
-    made = run(work, LocalRunner(lambda _: tools))
+    made = run(work, LocalRunner(lambda _: tools, tools.settings))
     storage = open_storage(work.output_uri, settings.storage)
     folder = f"acme/clip/{made['revision']}"
     stored = {found.key: found.bytes for found in storage.list(folder)}
@@ -101,7 +101,7 @@ def test_a_job_on_s3_publishes_what_its_manifest_lists_and_a_second_run_mends_wh
     assert {f"{folder}/hls/master.m3u8", f"{folder}/dash/manifest.mpd", f"{folder}/mp4/180p.mp4"} <= set(stored)
     storage.delete(f"{folder}/hls/master.m3u8")
     storage.put_bytes(f"{folder}/mp4/180p.mp4", b"damaged")
-    again = run(work, LocalRunner(lambda _: tools))
+    again = run(work, LocalRunner(lambda _: tools, tools.settings))
     assert (again["revision"], again["manifest_key"]) == (made["revision"], made["manifest_key"])
     assert {found.key: found.bytes for found in storage.list(folder)} == stored
 
@@ -178,7 +178,7 @@ def test_chunks_of_a_lost_plan_are_not_joined_by_another_that_cuts_elsewhere(
 
 def test_sweeping_leaves_nothing_of_the_job_and_all_of_what_it_published(work: Work, settings: FarmSettings) -> None:
     tools = Tools.open(work, settings)
-    made = run(work, LocalRunner(lambda _: tools))
+    made = run(work, LocalRunner(lambda _: tools, tools.settings))
     tools.sweep(work)
     assert list(tools.scratch.list(scratch_prefix(work.job_id))) == []
     assert tools.output.stat(str(made["manifest_key"])) is not None
