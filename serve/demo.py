@@ -15,6 +15,7 @@ from serve.cli.exits import ExitCode, report
 from serve.cli.progress import display
 from serve.cli.report_table import print_places, print_report, print_stages
 from serve.client import FarmClient
+from serve.demo_page import write_page
 from serve.embedded import EmbeddedFarm, free_port
 from serve.errors import FarmRefused, UsageError
 from serve.interrupts import in_own_session
@@ -45,10 +46,15 @@ def _demo() -> None:
     with EmbeddedFarm(port=free_port(), data_dir=DATA, isolated=True) as farm:
         ready_s = time.monotonic() - started
         console.print(f"demo: the farm answers at {farm.url} ({ready_s:.1f} s)")
-        client = FarmClient(ClientSettings(url=farm.url, api_key=SecretStr("")))
-        with client:
-            media, took_s = _turn(clip, client, console)
-        _show(media, took_s, console)
+        with FarmClient(ClientSettings(url=farm.url, api_key=SecretStr(""))) as client:
+            video, took_s = _turn(clip.resolve().as_uri(), "standard", client, console)
+            _show(video, took_s, console)
+            poster = next(made["url"] for made in video["artifacts"] if made["path"].startswith("poster/"))
+            console.print("\ndemo: the same call with a picture, the poster of that video")
+            picture, took_s = _turn(poster, "web", client, console)
+            _show(picture, took_s, console)
+        page = write_page(DATA / "demo.html", video, picture)
+        console.print(f"\ndemo: to look at all of it, open {page.resolve().as_uri()}")
         console.print(f"demo: try it yourself: farm up --data {DATA}, then farm submit {clip} --wait", style="dim")
         stopping = time.monotonic()
     console.print(f"demo: everything is shut down ({time.monotonic() - stopping:.1f} s)")
@@ -61,11 +67,11 @@ def _clip() -> Path:
     return clips[0]
 
 
-def _turn(clip: Path, client: FarmClient, console: Console) -> tuple[dict[str, Any], float]:
-    """Hand the clip over, follow its job, and fetch what was made of it."""
+def _turn(source: str, recipe: str, client: FarmClient, console: Console) -> tuple[dict[str, Any], float]:
+    """Hand a source over, follow its job, and fetch what was made of it."""
     key = media_id = f"demo-{uuid.uuid4().hex[:12]}"
-    body = {"source": clip.resolve().as_uri(), "recipe": "standard", "metadata": {"from": "make demo"}}
-    console.print(f"demo: POST /v1/media/{media_id}/complete with {clip} ({clip.stat().st_size / 1e6:.1f} MB)")
+    body = {"source": source, "recipe": recipe, "metadata": {"from": "make demo"}}
+    console.print(f"demo: POST /v1/media/{media_id}/complete with {source}, recipe {recipe}")
     began = time.monotonic()
     accepted = client.complete(media_id, body, key)
     answered_ms = (time.monotonic() - began) * 1000
@@ -84,14 +90,20 @@ def _show(media: dict[str, Any], took_s: float, console: Console) -> None:
         error = media["error"] or {"code": media["status"], "message": "the job did not end well"}
         raise FarmRefused(error["message"], code=error["code"])
     made = media["report"]
-    source = made["source"]
-    size = f"{source['video']['display_width']}×{source['video']['display_height']}, " if source["video"] else ""
-    console.print(f"\n{size}{made['duration_s']:.1f} s of video became, in {took_s:.1f} s:\n")
+    console.print(f"\n{_source(made)} became, in {took_s:.1f} s:\n")
     print_report(made, console)
     console.print()
     print_stages(made, console)
     console.print()
     print_places(media["artifacts"])
+
+
+def _source(report: dict[str, Any]) -> str:
+    source = report["source"]
+    if report["kind"] == "image":
+        return f"a {source['width']}×{source['height']} {source['format']} picture"
+    size = f"{source['video']['display_width']}×{source['video']['display_height']}, " if source["video"] else ""
+    return f"{size}{report['duration_s']:.1f} s of video"
 
 
 if __name__ == "__main__":

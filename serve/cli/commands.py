@@ -2,7 +2,7 @@
 
 import typer
 
-from serve.cli import farm_commands, media_commands, remote_commands
+from serve.cli import farm_commands, image_commands, media_commands, remote_commands
 
 app = typer.Typer(
     name="farm",
@@ -12,5 +12,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 media_commands.register(app)
+image_commands.register(app)
 remote_commands.register(app)
 farm_commands.register(app)

@@ -20,6 +20,7 @@ from cluster.errors import (
 )
 from ladders.errors import LadderError
 from pipelines.errors import RejectedMedia
+from serve.cli.printable import printable
 from serve.errors import ApiError, FarmRefused, FarmUnreachable, InternalError
 from serve.settings import debugging
 
@@ -64,7 +65,7 @@ def exit_code(error: BaseException) -> ExitCode:
 def report(error: Exception, as_json: bool, **told: object) -> ExitCode:
     """Say on stderr, in one line, what went wrong; with `as_json` also, with `told`, as the document on stdout."""
     code = str(getattr(error, "code", "internal_error"))
-    message = " ".join(str(getattr(error, "public_message", error)).split())
+    message = printable(" ".join(str(getattr(error, "public_message", error)).split()))
     print(f"error: {code}: {message}", file=sys.stderr)
     if as_json:
         retryable = bool(getattr(error, "retryable", False))

@@ -124,14 +124,19 @@ def _without(name: str, error: catalog.LadderError | MediaError) -> str:
 
 
 def _open_encoders(recipe: Recipe) -> int:
-    """Encode a frame with every encoder that the recipe can ask for; how many there were."""
+    """Use every encoder that the recipe can ask for, on a frame, a sound and a picture; how many were opened."""
     plans = list(every_plan(recipe.video)) if recipe.video is not None else []
     for plan, frame_rate in plans:
         check_options(plan, frame_rate)
     tracks = [_track(rendition) for rendition in recipe.audio.renditions] if recipe.audio is not None else []
     for track in tracks:
         check_track(track)
-    return len(plans) + len(tracks)
+    pictures = 0
+    if recipe.image is not None:
+        from pipelines.images.check import check_images
+
+        pictures = check_images(recipe.image)
+    return len(plans) + len(tracks) + pictures
 
 
 def _track(rendition: AudioRendition) -> AudioTrackPlan:

@@ -19,10 +19,11 @@ from cluster.storage.base import sha256_of
 from cluster.storage.urls import parse_place
 from ladders.model import Recipe
 from pipelines.facts import MediaInfo
+from pipelines.signatures import HEAD_BYTES, is_picture
 from pipelines.wire import to_wire
 from serve.cli.exits import report
 from serve.cli.progress import display
-from serve.cli.report_table import counted, print_report, print_stages
+from serve.cli.report_table import counted, made_of, print_report, print_stages
 from serve.errors import UsageError
 from serve.settings import known_recipes
 
@@ -45,7 +46,11 @@ def probe(
     """Say what a file is, or why it is refused."""
     from cluster.local import inspect_file
 
-    _must_be_a_file(file)
+    must_be_a_file(file)
+    with file.open("rb") as opened:
+        if is_picture(opened.read(HEAD_BYTES)):
+            _probe_picture(file, as_json)
+            return
     inspected = inspect_file(file, settings=FarmSettings.load())
     if as_json:
         index = inspected.index
@@ -67,6 +72,29 @@ def probe(
         index = inspected.index
         cut = "can be cut into chunks" if index.chunkable else f"one chunk: {index.why_not_chunkable}"
         typer.echo(f"frames     {len(index.pts)}, {len(index.keys)} of them keyframes; {cut}")
+
+
+def _probe_picture(file: Path, as_json: bool) -> None:
+    from cluster.local import look_at_file
+
+    looked = look_at_file(file, settings=FarmSettings.load())
+    if as_json:
+        typer.echo(json.dumps(to_wire(looked)))
+        return
+    header, exif = looked.header, looked.exif
+    width, height = header.upright_size
+    more = [f"{header.frames} frames"] if header.frames > 1 else []
+    more += ["with alpha"] if header.has_alpha else []
+    colors = header.profile or ("sRGB" if header.is_srgb else "no profile")
+    typer.echo(
+        f"picture    {header.format} {width}×{height}, {header.bits} bits {header.color_model}, {colors}"
+        + "".join(f", {one}" for one in more)
+    )
+    for name, value in to_wire(exif).items():
+        if value is not None and name != "location":
+            typer.echo(f"{name:<10} {value}")
+    if exif.location is not None:
+        typer.echo(f"location   {exif.location.latitude_deg:.5f}, {exif.location.longitude_deg:.5f}")
 
 
 def _facts(info: MediaInfo) -> Iterator[str]:
@@ -97,9 +125,9 @@ def transcode(
     if vmaf is not None:
         chosen = chosen.model_copy(update={"vmaf": vmaf})
     if "://" not in source:
-        _must_be_a_file(Path(source))
+        must_be_a_file(Path(source))
     settings = FarmSettings.load()
-    output_uri = _output_uri(out)
+    output_uri = output_uri_of(out)
     storage = open_storage(output_uri, settings.storage)
     clear_unfinished(storage)
     _refuse_other_media(storage, chosen, output_uri, out)
@@ -113,8 +141,7 @@ def transcode(
     console = Console()
     print_report(made["report"], console)
     print_stages(made["report"], console)
-    count = len(made["report"]["renditions"])
-    typer.echo(f"{counted(count, 'rendition')}, manifest {storage.url(made['manifest_key'])}")
+    typer.echo(f"{made_of(made['report'])}, manifest {storage.url(made['manifest_key'])}")
 
 
 def verify(
@@ -181,7 +208,14 @@ def plain(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, and name another place
 
 
-def _must_be_a_file(path: Path) -> None:
+def local_folder(uri: str) -> Path | None:
+    """The folder that a storage URI names; None when it is none of this machine's."""
+    place = parse_place(uri)
+    return Path(place.path) if place.scheme == "file" else None
+
+
+def must_be_a_file(path: Path) -> None:
+    """UsageError unless `path` is a file that can be read."""
     if path.is_dir():
         raise UsageError(f"{path} is a directory, not a file")
     if not path.exists():
@@ -192,7 +226,7 @@ def _must_be_a_file(path: Path) -> None:
         raise UsageError(f"{path} cannot be read: permission denied")
 
 
-def _output_uri(out: str) -> str:
+def output_uri_of(out: str) -> str:
     """`out` as a storage URI; a local folder is made, and proven to take files."""
     if not out.strip():
         raise UsageError("--out is empty; name a folder or s3://bucket/prefix")
@@ -213,9 +247,8 @@ def _output_uri(out: str) -> str:
 
 def _occupied(storage: Storage, output_uri: str) -> bool:
     """Whether anything is there that an output could be mixed up with; names with a dot in front never are outputs."""
-    place = parse_place(output_uri)
-    if place.scheme == "file":  # also links and folders, which are no objects
-        return any(not entry.name.startswith(".") for entry in Path(place.path).iterdir())
+    if (folder := local_folder(output_uri)) is not None:  # also links and folders, which are no objects
+        return any(not entry.name.startswith(".") for entry in folder.iterdir())
     return next(iter(storage.list()), None) is not None
 
 

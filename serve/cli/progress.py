@@ -5,7 +5,16 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_STEP_PERCENT = 10  # a log gets a line per tenth
 
@@ -35,10 +44,38 @@ def display(as_json: bool) -> Display:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
+class Counter(Protocol):
+    """Shows how many of a known number are done."""
+
+    def advance(self) -> None:
+        """One more is done."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show a line beside the progress."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def counting(as_json: bool, what: str, total: int) -> Counter:
+    """The counter that suits stderr."""
+    if as_json:
+        return Silent()
+    return CountBar(what, total) if sys.stderr.isatty() else CountLines(what, total)
+
+
 class Silent:
     """Shows nothing."""
 
     def update(self, snapshot: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def advance(self) -> None:
         """Nothing."""
 
     def say(self, line: str) -> None:
@@ -102,6 +139,54 @@ class Bars:
     def say(self, line: str) -> None:
         """Print it above the bars."""
         self._progress.console.print(line, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class CountLines(Silent):
+    """A line for every tenth."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, total, 0
+
+    def advance(self) -> None:
+        """Print what is new."""
+        before = 10 * self._done // self._total
+        self._done += 1
+        if 10 * self._done // self._total > before:
+            print(f"{self._done} of {self._total} {self._what}", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """Print it."""
+        print(line, file=sys.stderr, flush=True)
+
+
+class CountBar:
+    """One bar, with the number done and the time that is left."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:>12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar = self._progress.add_task(what, total=total)
+
+    def advance(self) -> None:
+        """Move the bar."""
+        self._progress.advance(self._bar)
+
+    def say(self, line: str) -> None:
+        """Print it above the bar."""
+        self._progress.console.print(line, markup=False, emoji=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -39,7 +39,7 @@ def submit(
     org: Annotated[str, typer.Option(help="Whose it is; the key's own org when left out.")] = "",
     recipe: Annotated[str, typer.Option(help="What to make; see `farm recipes list`.")] = "standard",
     vmaf: Annotated[str, typer.Option(help="off, sampled or full; as the recipe says when left out.")] = "",
-    kind: Annotated[str, typer.Option(help="auto, video or audio.")] = "auto",
+    kind: Annotated[str, typer.Option(help="auto, video, audio or image.")] = "auto",
     priority: Annotated[str, typer.Option(help="interactive, normal or bulk.")] = "normal",
     callback_url: Annotated[str, typer.Option(help="Told, signed, when the job has ended.")] = "",
     metadata: Annotated[list[str] | None, typer.Option(help="name=value, carried along; may be repeated.")] = None,

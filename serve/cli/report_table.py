@@ -12,7 +12,35 @@ def counted(number: int, noun: str) -> str:
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
-    """Renditions and audio tracks as a table; figures that are missing say why below it."""
+    """What was made, as a table."""
+    if report.get("kind") == "image":
+        _print_images(report, console)
+    else:
+        _print_renditions(report, console)
+
+
+def made_of(report: dict[str, Any]) -> str:
+    """How many of what were made."""
+    if report.get("kind") == "image":
+        return counted(len(report["images"]), "picture")
+    return counted(len(report["renditions"]), "rendition")
+
+
+def _print_images(report: dict[str, Any], console: Console) -> None:
+    source = report["source"]
+    console.print(f"{source['format']} {source['width']}×{source['height']}, {source['size_bytes']:,} bytes")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("variant", "size", "format", "frames", "bytes", "encoder"):
+        table.add_column(heading, justify="left" if heading in ("variant", "format", "encoder") else "right")
+    for made in report["images"]:
+        size, frames = f"{made['width']}×{made['height']}", str(made["frames"])
+        table.add_row(made["variant"], size, made["format"], frames, f"{made['bytes']:,}", made["encoder"])
+    console.print(table)
+    console.print(f"engine {report['path']['engine']}: {report['path']['why']}")
+
+
+def _print_renditions(report: dict[str, Any], console: Console) -> None:
+    """Renditions and audio tracks; figures that are missing say why below the table."""
     table = Table(box=None, pad_edge=False)
     for heading in ("rendition", "size", "codec", "frames", "bytes", "kbit/s", "peak", "VMAF"):
         table.add_column(heading, justify="left" if heading in ("rendition", "codec") else "right")
@@ -55,6 +83,6 @@ def print_places(artifacts: list[dict[str, Any]]) -> None:
     urls = {artifact["path"]: artifact["url"] for artifact in artifacts}
     total = sum(artifact["bytes"] for artifact in artifacts)
     print(f"{counted(len(urls), 'file')}, {total / 1e6:.1f} MB; where to look:")
-    for path in ("hls/master.m3u8", "dash/manifest.mpd", *(p for p in urls if p.startswith(("mp4/", "poster/")))):
-        if path in urls:
-            print(f"  {urls[path]}")
+    for path, url in urls.items():
+        if path in ("hls/master.m3u8", "dash/manifest.mpd") or path.startswith(("mp4/", "poster/", "images/")):
+            print(f"  {url}")

@@ -40,7 +40,7 @@ def test_an_accepted_upload_is_a_stored_job_before_the_answer(farm: ApiFarm) -> 
 
 def test_the_dispatcher_is_told_of_an_accepted_job_and_of_nothing_else(farm: ApiFarm) -> None:
     post(farm)
-    post(farm, kind="image")
+    post(farm, kind="archive")
     assert len(farm.nudges) == 1
 
 
@@ -114,9 +114,23 @@ def test_a_source_that_may_not_be_read_or_is_not_there_is_refused_with_its_reaso
     assert farm.store.counts()[JobStatus.QUEUED] == 0
 
 
-def test_images_are_refused_by_a_code_that_says_so(farm: ApiFarm) -> None:
-    answer = post(farm, kind="image")
+def test_kinds_that_nobody_turns_are_refused_by_a_code_that_says_so(farm: ApiFarm) -> None:
+    answer = post(farm, kind="document")
     assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_kind")
+
+
+@pytest.mark.parametrize(("kind", "recipe"), [("image", "audio"), ("video", "web"), ("audio", "avatar")])
+def test_a_recipe_that_makes_nothing_of_the_kind_is_refused_at_once(farm: ApiFarm, kind: str, recipe: str) -> None:
+    answer = post(farm, kind=kind, recipe=recipe)
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_kind")
+    assert recipe in answer.json()["detail"]
+    assert farm.store.counts()[JobStatus.QUEUED] == 0
+
+
+def test_a_picture_is_accepted_as_a_video_is(farm: ApiFarm) -> None:
+    answer = post(farm, kind="image", recipe="web")
+    assert answer.status_code == 202
+    assert farm.store.get(answer.json()["job_id"]).kind == "image"
 
 
 def test_an_unknown_recipe_is_refused_and_a_file_name_is_no_recipe(farm: ApiFarm, tmp_path: Path) -> None:

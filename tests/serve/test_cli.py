@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from pipelines.errors import EncodeFailed, ProofFailed, RejectedMedia
 from serve.auth import new_key
 from serve.cli import farm_commands, run
 from serve.cli.exits import ExitCode, exit_code
-from serve.doctor import Finding, examine
+from serve.doctor import examine
 from serve.embedded import free_port
+from serve.findings import Finding
 
 Out = pytest.CaptureFixture[str]
 
@@ -194,6 +196,15 @@ def test_recipes_are_listed_shown_and_checked(quick: Path, capsys: Out) -> None:
     assert yaml.safe_load(capsys.readouterr().out)["name"] == "preview"
     assert farm("recipes", "check", quick, "preview") == ExitCode.DONE
     assert capsys.readouterr().out.count("fine") == 2
+
+
+def test_a_recipe_of_pictures_alone_is_listed_shown_and_checked(capsys: Out) -> None:
+    assert farm("recipes", "list") == ExitCode.DONE
+    assert re.search("^web  +Pictures for pages", capsys.readouterr().out, re.MULTILINE)
+    assert farm("recipes", "show", "avatar") == ExitCode.DONE
+    assert yaml.safe_load(capsys.readouterr().out)["image"]["variants"][0]["crop"] == "attention"
+    assert farm("recipes", "check", "web") == ExitCode.DONE
+    assert capsys.readouterr().out == "web: fine, 10 encoders opened\n"
 
 
 def test_a_broken_recipe_is_named_and_the_others_are_still_checked(quick: Path, tmp_path: Path, capsys: Out) -> None:

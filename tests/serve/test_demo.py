@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,12 @@ def test_the_demo_runs_a_real_clip_through_the_farm_and_says_what_came_of_it(tmp
     assert "3 of 3 renditions proven" in done.stdout
     for shown in ("720p", "VMAF", "chunk", "publish", "hls/master.m3u8", "everything is shut down"):
         assert shown in done.stdout
+    for shown in ("the same call with a picture", "images/w600.webp", "libwebp", "demo.html"):
+        assert shown in done.stdout
+    page = (tmp_path / "farm-demo" / "demo.html").read_text()
+    for found in re.findall(r'src="file://([^"]+)"', page):
+        assert Path(found).is_file()
+    assert page.count("<img") == 10
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "farm-demo" / "media").rglob("manifest.json"))
     assert "encoding" in done.stderr

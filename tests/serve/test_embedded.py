@@ -68,7 +68,9 @@ class Up:
         return str(self.client.job(job_id)["status"])
 
     def media_processes(self) -> list[psutil.Process]:
-        return [child for child in self.process.children(recursive=True) if "pipelines" in _command_line(child)]
+        """Those at work; the ones for pictures stand ready all the time."""
+        lines = [(child, _command_line(child)) for child in self.process.children(recursive=True)]
+        return [child for child, line in lines if "pipelines" in line and "images" not in line]
 
 
 def _command_line(process: psutil.Process) -> list[str]:
