@@ -1,6 +1,6 @@
 """`make bench`: measure, print, and store the figures as JSON under benchmarks/results/.
 
-python -m benchmarks [ladder] [memory] [farm] [intake] [--clip FILE] [--seconds 60] [--rounds 3]
+python -m benchmarks [ladder] [memory] [farm] [intake] [images] [images-gpu] [--clip FILE] [--seconds 60] [--rounds 3]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.clips import clips_by_height, looped, natural_clip, size_of
 from pipelines.version import versions
 
 RESULTS = Path(__file__).parent / "results"
-ALL = ("ladder", "memory", "farm", "intake")
+ALL = ("ladder", "memory", "farm", "intake", "images", "images-gpu")
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("which", nargs="*", help=f"of {', '.join(ALL)}; all when left out")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the clip of `ladder` and `farm`")
-    parser.add_argument("--rounds", type=int, default=3, help="of `ladder`; the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of `ladder` and `images`; the median counts")
     parser.add_argument("--clip", type=Path, default=natural_clip(), help="what to measure on, looped: %(default)s")
     asked = parser.parse_args()
     unknown = set(asked.which) - set(ALL)
@@ -43,6 +43,8 @@ def main() -> int:
         "memory": lambda: _memory(asked.clip),
         "farm": lambda: _farm(asked.clip, asked.seconds),
         "intake": _intake,
+        "images": lambda: _images(asked.rounds),
+        "images-gpu": _images_gpu,
     }
     for name in asked.which or ALL:
         print(f"{name} …", file=sys.stderr, flush=True)
@@ -94,6 +96,18 @@ def _intake() -> dict[str, Any]:
     from benchmarks import intake
 
     return intake.rates()
+
+
+def _images(rounds: int) -> dict[str, Any]:
+    from benchmarks import images
+
+    return images.compare(rounds)
+
+
+def _images_gpu() -> dict[str, Any]:
+    from benchmarks import images_gpu
+
+    return images_gpu.compare(images_gpu.record_path(), images=512)
 
 
 if __name__ == "__main__":
