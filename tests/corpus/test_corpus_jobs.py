@@ -9,6 +9,7 @@ import pytest
 
 from cluster.farm_settings import FarmSettings
 from cluster.local import run_local
+from ladders.images import Avif, ImagePart, ImageVariant, Jpeg, Png, Webp
 from ladders.model import H264, AudioPart, AudioRendition, Packaging, Recipe, Rung, Stills, VideoPart
 from pipelines.errors import MediaError, RejectedMedia
 from tests.support.corpus import Row, params
@@ -24,6 +25,12 @@ QUICK = Recipe(
     audio=AudioPart(renditions=(AudioRendition(name="64k", bitrate_bps=64_000),)),
     packaging=Packaging(segment_seconds=2.0, mp4=("360p",)),
     stills=Stills(),
+    image=ImagePart(
+        variants=(
+            ImageVariant(name="w600", width=600, height=600, formats=(Webp(), Jpeg()), animation="keep"),
+            ImageVariant(name="square", width=150, height=150, fit="cover", crop="attention", formats=(Avif(), Png())),
+        )
+    ),
     vmaf="off",
 )
 HOSTILE_S = 30.0
@@ -60,6 +67,19 @@ def test_an_ordinary_file_becomes_a_proven_package(row: Row, tmp_path: Path, set
     assert list((tmp_path / "scratch").iterdir()) == [], "nothing is left on the working disk"
 
 
+@pytest.mark.parametrize("row", params("image"))
+def test_an_ordinary_picture_becomes_its_variants(row: Row, tmp_path: Path, settings: FarmSettings) -> None:
+    made = job(row, tmp_path / "out", settings)
+    if isinstance(made, MediaError):
+        assert not row.strict, f"{made.code}: {made} {made.detail}"
+        assert isinstance(made, RejectedMedia)
+        return
+    assert {image["path"] for image in made["report"]["images"]} == {
+        "images/w600.webp", "images/w600.jpg", "images/square.avif", "images/square.png",
+    }  # fmt: skip
+    assert list((tmp_path / "scratch").iterdir()) == [], "nothing is left on the working disk"
+
+
 @pytest.mark.parametrize("row", params("hostile"))
 def test_a_hostile_file_ends_in_a_result_or_a_refusal_in_time(
     row: Row, tmp_path: Path, settings: FarmSettings, connections: list[object]
@@ -70,7 +90,7 @@ def test_a_hostile_file_ends_in_a_result_or_a_refusal_in_time(
     if isinstance(made, MediaError):
         assert isinstance(made, RejectedMedia), f"{made.code}: {made} {made.detail}"
         assert made.code not in ("decoder_crashed", "media_timeout"), made.detail
-    if row.strict and not row.is_picture:
+    if row.strict:
         assert isinstance(made, MediaError) == (row.expected != "ok"), f"expected {row.expected}, got {made}"
     assert not connections, "an address inside the file was followed"
     if row.path.name.startswith(POINTING):
