@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 #   CPU ms  38    50    61   153   154   208
 #   KB     106    95    90    86    86    84
 #   SSIM    .974  .974  .973  .976  .976  .976   (of the largest)
-# 2 is where time is cheapest for bytes: 4 takes 2.5 times as long for the last 4 %.
+# 2 is where time is cheapest for bytes: 4 takes 2.5 times as long for the last 4 %. At equal SSIM of clean pictures it
+# saves up to 30 %, at 3.5 times the time.
 METHOD = 2
 
 ICC_FLAG, ALPHA_FLAG, EXIF_FLAG = 0x20, 0x10, 0x08  # of VP8X
