@@ -44,6 +44,13 @@ def test_a_lock_names_hashes_and_no_index_so_that_any_mirror_serves(lock: str) -
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=\S)", text.strip()))
 
 
+@pytest.mark.parametrize("lock", ["benchmarks/sharp/package-lock.json", "tests/browser/package-lock.json"])
+def test_an_npm_lock_holds_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert '"integrity": "sha512-' in text
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_no_lock_brings_pillow_which_would_overwrite_the_files_of_pillow_simd(lock: str) -> None:
     assert not re.search(r"^pillow==", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
