@@ -20,12 +20,19 @@ InfraError                      code, retryable, public_message, detail
 │   ├── StoreFull               store_full             (retryable)
 │   ├── StoreOutdated           store_outdated         (its tables are older than this program)
 │   ├── JobMissing              job_missing
+│   ├── BatchMissing            batch_missing
 │   ├── InvalidJob              invalid_job            (values that a database cannot hold)
 │   ├── InvalidCursor           invalid_cursor
 │   ├── IdempotencyConflict     idempotency_conflict   (the key was used for another request)
 │   ├── IllegalMove             illegal_move           (the job's status does not allow it)
-│   └── FenceLost               fence_lost             (somebody else owns the job now)
+│   ├── FenceLost               fence_lost             (somebody else owns the job now)
+│   └── PolicyChanged           policy_changed         (somebody changed the policy first)
+├── ClusterError
+│   ├── ClusterUnreachable      cluster_unreachable    (Ray does not answer; retryable)
+│   ├── NodeMissing             node_missing
+│   └── DrainRefused            drain_refused          (a node that cannot be taken out)
 ├── WorkerLost                  worker_lost            (the process or machine that did the work is gone; retryable)
+├── NoRoom                      no_room                (no node has the memory or disk that a step needs; retryable)
 └── SettingsInvalid             settings_invalid       (an environment variable has a value that cannot be used)
 """
 
@@ -159,6 +166,12 @@ class JobMissing(StoreError):
     code = "job_missing"
 
 
+class BatchMissing(StoreError):
+    """There is no batch with this id."""
+
+    code = "batch_missing"
+
+
 class InvalidJob(StoreError):
     """The job holds values that a database cannot store."""
 
@@ -189,11 +202,49 @@ class FenceLost(StoreError):
     code = "fence_lost"
 
 
+class PolicyChanged(StoreError):
+    """The policy is not the one that the change was made for."""
+
+    code = "policy_changed"
+
+
+class ClusterError(InfraError):
+    """The cluster did not do what was asked."""
+
+    code = "cluster_error"
+
+
+class ClusterUnreachable(ClusterError):
+    """No Ray answers, or its control service does not."""
+
+    code = "cluster_unreachable"
+    retryable = True
+
+
+class NodeMissing(ClusterError):
+    """No node of the cluster, or more than one, is called so."""
+
+    code = "node_missing"
+
+
+class DrainRefused(ClusterError):
+    """The node cannot be taken out of the cluster."""
+
+    code = "drain_refused"
+
+
 class WorkerLost(InfraError):
     """The process or machine that did the work is gone."""
 
     code = "worker_lost"
     retryable = True
+
+
+class NoRoom(InfraError):
+    """A step needs more memory or scratch than any node of the cluster has for all its steps together."""
+
+    code = "no_room"
+    retryable = True  # a larger node may come
 
 
 class SettingsInvalid(InfraError):

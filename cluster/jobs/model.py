@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from cluster.errors import IllegalMove, InvalidJob
-from cluster.slots import PRIORITIES
+from cluster.policy import PRIORITIES
 from cluster.work import SCRATCH
 
 Kind = Literal["auto", "video", "audio", "image"]
@@ -141,6 +141,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None  # of the present or last attempt
     finished_at: datetime | None
+    batch_id: str | None
+    taken_over: bool = field(default=False, compare=False)  # of a job just claimed: its last owner went silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,44 @@ class JobPage:
 
     jobs: tuple[Job, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Jobs of one org and class that stand alike and have not ended: `queued`, `delayed` (before their run_after), or
+    `processing`.
+    """
+
+    org: str
+    priority: str
+    status: str
+    jobs: int
+    oldest_s: float  # age of the oldest, from its creation, by the database's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease to be held longer; `progress` is noted unless None."""
+
+    job_id: str
+    fence: int
+    progress: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a running job."""
+
+    cancel: bool
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an org has: jobs that have not ended, and bytes of the sources of the last 24 hours' jobs."""
+
+    queued_jobs: int
+    bytes_a_day: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from cluster.jobs.database import Database
 from cluster.jobs.model import Delivery
@@ -12,8 +12,7 @@ from cluster.jobs.tables import outbox
 class SqlOutbox:
     """The part of `JobStore` about callbacks."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    _db: Database
 
     def due_deliveries(self, limit: int, lease_s: float) -> list[Delivery]:
         """See `JobStore.due_deliveries`."""
@@ -33,6 +32,14 @@ class SqlOutbox:
                 .returning(outbox)
             ).all()
         return sorted((_delivery(row) for row in taken), key=lambda d: d.id)
+
+    def callbacks_owed(self) -> tuple[int, float]:
+        """See `JobStore.callbacks_owed`."""
+        query = select(func.count(), func.min(outbox.c.next_at)).where(outbox.c.next_at.is_not(None))
+        with self._db.read() as connection:
+            now = connection.execute(select(self._db.now())).scalar_one()
+            count, due = connection.execute(query).one()
+        return count, max(0.0, (now - due).total_seconds()) if due is not None else 0.0
 
     def delivered(self, delivery_id: str, http_status: int) -> None:
         """See `JobStore.delivered`."""

@@ -1,19 +1,27 @@
 """Between rows of the tables and the values of the model, and the writes that several methods share."""
 
+import base64
+import binascii
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, insert, select
+from sqlalchemy import Connection, Select, bindparam, func, insert, select
 
-from cluster.errors import FenceLost, JobMissing
+from cluster.errors import FenceLost, InvalidCursor, JobMissing
 from cluster.jobs.database import Database
-from cluster.jobs.model import Job, JobStatus, NewJob, callback_body, new_id, public_error
-from cluster.jobs.tables import job_events, jobs, outbox
-from cluster.slots import PRIORITIES
+from cluster.jobs.model import Job, JobStatus, NewJob, Renewal, callback_body, new_id, public_error
+from cluster.jobs.tables import batches, job_events, jobs, outbox
+from cluster.policy import PRIORITIES
 
 _ID = re.compile("[0-9a-f-]{36}")
-_NAMES = {rank: name for name, rank in PRIORITIES.items()}
+CLASSES = {rank: name for name, rank in PRIORITIES.items()}
+_of_batch = select(batches.c.recipe).where(batches.c.id == jobs.c.batch_id).correlate(jobs).scalar_subquery()
+# Not by CASE: SQLite 3.40 takes `batch_id IS NULL` for false in the RETURNING of an UPDATE.
+_recipe = func.coalesce(_of_batch, jobs.c.recipe)
+JOB = tuple(_recipe.label("recipe") if column is jobs.c.recipe else column for column in jobs.c)
+"""The columns of a job as `job_of` reads them."""
 
 
 def job_of(row: Mapping[Any, Any]) -> Job:
@@ -21,8 +29,21 @@ def job_of(row: Mapping[Any, Any]) -> Job:
     values = dict(row)
     del values["request_hash"]
     values["status"] = JobStatus(values["status"])
-    values["priority"] = _NAMES[values["priority"]]
+    values["priority"] = CLASSES[values["priority"]]
     return Job(**values)
+
+
+def cursor_of(row_id: str) -> str:
+    """The cursor behind the row of that id."""
+    return base64.urlsafe_b64encode(uuid.UUID(row_id).bytes).decode().rstrip("=")
+
+
+def id_at(cursor: str) -> str:
+    """The id that `cursor_of` was given; InvalidCursor."""
+    try:
+        return str(uuid.UUID(bytes=base64.urlsafe_b64decode(f"{cursor}==".encode("ascii"))))
+    except (binascii.Error, ValueError):
+        raise InvalidCursor("the cursor is not one that this listing gave") from None
 
 
 def fence_lost(job: Job, fence: int) -> FenceLost:
@@ -47,12 +68,12 @@ class Rows:
             .returning(jobs.c.run_after, jobs.c.created_at)
         )
         self._insert_event = insert(job_events).values(at=db.now())
-        self._get = select(jobs).where(jobs.c.id == bindparam("job_id"))
-        self._locked = self._get.with_for_update()
+        self._get = select(*JOB).where(jobs.c.id == bindparam("job_id"))
+        self._locked = self._get.with_for_update(of=jobs)
         self._change = (
             jobs.update()
             .where(jobs.c.id == bindparam("job_id"), jobs.c.fence == bindparam("old_fence"))
-            .returning(jobs)
+            .returning(*JOB)
         )
 
     def add(self, connection: Connection, new: NewJob, idem_key: str | None, request_hash: str) -> Job | None:
@@ -98,11 +119,31 @@ class Rows:
             raise fence_lost(job, fence)
         return job
 
+    def renew(self, connection: Connection, one: Renewal, lease_s: float) -> bool:
+        """Hold a lease for longer; False when it is not the job's any more."""
+        values: dict[str, Any] = {"lease_until": self._db.now(lease_s)}
+        if one.progress is not None:
+            values["progress"] = one.progress
+        mine = (jobs.c.id == one.job_id, jobs.c.fence == one.fence, jobs.c.status == JobStatus.PROCESSING.value)
+        renewed = connection.execute(jobs.update().where(*mine).values(values).returning(jobs.c.id))
+        return renewed.one_or_none() is not None
+
     def change(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
         """Write `values` to the locked `job`; the job as it is now."""
         statement = self._change.values(**values)
         row = connection.execute(statement, {"job_id": job.id, "old_fence": job.fence}).one()
         return job_of(row._mapping)
+
+    def queue(self, connection: Connection, job: Job, delay_s: float, also: Mapping[str, Any]) -> Job:
+        """Put the locked `job` back into the queue, due in `delay_s`."""
+        waiting = {"status": JobStatus.QUEUED.value, "run_after": self._db.now(delay_s)}
+        return self.change(connection, job, {**waiting, "lease_until": None, "lease_owner": None, **also})
+
+    def requeue(self, connection: Connection, job: Job) -> Job:
+        """Queue the locked `job`, which has ended, as if it were new."""
+        anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None}
+        self.note(connection, job.id, "retried", {"was": job.status.value})
+        return self.queue(connection, job, 0.0, {**anew, "started_at": None, "finished_at": None})
 
     def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> None:
         """Write an event of a job whose row is locked."""

@@ -1,22 +1,22 @@
 """The job store in SQLite or PostgreSQL."""
 
-import base64
-import binascii
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import case, func, null, select
+from sqlalchemy import Connection, case, func, null, select
 
-from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
+from cluster.errors import IdempotencyConflict, IllegalMove, InvalidJob
 from cluster.jobs import migrations
+from cluster.jobs.batches import SqlBatches
 from cluster.jobs.database import Database, open_engine
-from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, check_move
+from cluster.jobs.model import ENDED, Event, Job, JobPage, JobStatus, NewJob, Renewal, Wish, check_move
 from cluster.jobs.outbox import SqlOutbox
-from cluster.jobs.rows import Rows, fence_lost, job_of
+from cluster.jobs.queue import SqlQueue
+from cluster.jobs.rows import CLASSES, JOB, Rows, cursor_of, fence_lost, id_at, job_of
 from cluster.jobs.tables import job_events, jobs
+from cluster.policy import PRIORITIES
 from cluster.settings import DatabaseSettings
-from cluster.slots import PRIORITIES
 
 MAX_PAGE = 1000
 
@@ -26,29 +26,34 @@ def open_store(settings: DatabaseSettings) -> "SqlStore":
     return SqlStore(Database(open_engine(settings)))
 
 
-class SqlStore(SqlOutbox):
+class SqlStore(SqlOutbox, SqlQueue):
     """See `JobStore`, which says what each method promises."""
 
     def __init__(self, db: Database) -> None:
-        super().__init__(db)
+        self._db = db
         self._rows = Rows(db)
+        self.batches = SqlBatches(db, self._rows)
 
     def create(self, new: NewJob, idem_key: str | None = None) -> tuple[Job, bool]:
         """See `JobStore.create`."""
         new.check()
         request_hash = new.request_hash()
-        with self._db.write() as connection:
+
+        def add(connection: Connection) -> tuple[Job | None, Any]:
             job = self._rows.add(connection, new, idem_key, request_hash)
             if job is not None:
                 self._rows.note(connection, job.id, "queued", {"priority": job.priority, "recipe": job.recipe_name})
-                return job, True
-            row = connection.execute(select(jobs).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)).one()
-        return _same(row, request_hash), False
+                return job, None
+            taken = select(*JOB).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)
+            return None, connection.execute(taken).one()
+
+        job, row = self._db.write_together(add)
+        return (job, True) if job is not None else (_same(row, request_hash), False)
 
     def created_before(self, new: NewJob, idem_key: str) -> Job | None:
         """See `JobStore.created_before`."""
         new.check()
-        query = select(jobs).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)
+        query = select(*JOB).where(jobs.c.org == new.org, jobs.c.idem_key == idem_key)
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
         return _same(row, new.request_hash()) if row is not None else None
@@ -60,7 +65,7 @@ class SqlStore(SqlOutbox):
 
     def latest_for_media(self, org: str, media_id: str, status: JobStatus | None = None) -> Job | None:
         """See `JobStore.latest_for_media`."""
-        query = select(jobs).where(jobs.c.org == org, jobs.c.media_id == media_id)
+        query = select(*JOB).where(jobs.c.org == org, jobs.c.media_id == media_id)
         if status is not None:
             query = query.where(jobs.c.status == status)
         with self._db.read() as connection:
@@ -77,18 +82,18 @@ class SqlStore(SqlOutbox):
     ) -> JobPage:
         """See `JobStore.list_jobs`."""
         limit = max(1, min(limit, MAX_PAGE))
-        columns = [null().label("report") if column is jobs.c.report else column for column in jobs.c]
+        columns = [null().label("report") if column is jobs.c.report else column for column in JOB]
         query = select(*columns).order_by(jobs.c.id.desc()).limit(limit + 1)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if org is not None:
             query = query.where(jobs.c.org == org)
         if cursor is not None:
-            query = query.where(jobs.c.id < _decoded(cursor))
+            query = query.where(jobs.c.id < id_at(cursor))
         with self._db.read() as connection:
             found = [job_of(row._mapping) for row in connection.execute(query)]
         more = len(found) > limit
-        return JobPage(tuple(found[:limit]), _encoded(found[limit - 1].id) if more else None)
+        return JobPage(tuple(found[:limit]), cursor_of(found[limit - 1].id) if more else None)
 
     def counts(self) -> dict[JobStatus, int]:
         """See `JobStore.counts`."""
@@ -96,23 +101,25 @@ class SqlStore(SqlOutbox):
             found = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
         return dict.fromkeys(JobStatus, 0) | {JobStatus(status): count for status, count in found}
 
-    def claim(self, owner: str, lease_s: float, limit: int, worst: str = "bulk") -> list[Job]:
+    def claim(self, owner: str, lease_s: float, limit: int, of: tuple[str, str] | None = None) -> list[Job]:
         """See `JobStore.claim`."""
         is_due = case(
             (jobs.c.status == JobStatus.QUEUED.value, jobs.c.run_after <= self._db.now()),
             else_=jobs.c.lease_until < self._db.now(),
         )
         due = (
-            select(jobs)
-            .where(jobs.c.finished_at.is_(None), is_due, jobs.c.priority <= PRIORITIES[worst])
+            select(*JOB)
+            .where(jobs.c.finished_at.is_(None), is_due)
             .order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
             .limit(limit)
         )
+        if of is not None:
+            due = due.where(jobs.c.priority == PRIORITIES[of[0]], jobs.c.org == of[1])
         claimed = []
         if self._db.finds_nothing(due):
             return []
         with self._db.write() as connection:
-            found = connection.execute(due.with_for_update(skip_locked=True))
+            found = connection.execute(due.with_for_update(skip_locked=True, of=jobs))
             for job in [job_of(row._mapping) for row in found]:
                 if job.cancel_requested:  # its owner died before it could obey
                     self._rows.end(connection, job, JobStatus.CANCELLED, {})
@@ -128,19 +135,30 @@ class SqlStore(SqlOutbox):
                 taken_over = job.status is JobStatus.PROCESSING
                 job = self._rows.change(connection, job, lease)
                 self._rows.note(connection, job.id, "started", {"attempt": job.attempts, "taken_over": taken_over})
-                claimed.append(job)
+                claimed.append(replace(job, taken_over=taken_over))
         return claimed
+
+    def end_leases(self, owner: str) -> int:
+        """See `JobStore.end_leases`."""
+        held = (jobs.c.lease_owner == owner, jobs.c.status == JobStatus.PROCESSING.value)
+        ended = jobs.update().where(*held, jobs.c.finished_at.is_(None)).values(lease_until=self._db.now())
+        with self._db.write() as connection:
+            return len(connection.execute(ended.returning(jobs.c.id)).all())
 
     def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
         """See `JobStore.renew`."""
-        values: dict[str, Any] = {"lease_until": self._db.now(lease_s)}
-        if progress is not None:
-            values["progress"] = progress
-        mine = (jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.PROCESSING.value)
         with self._db.write() as connection:
-            renewed = connection.execute(jobs.update().where(*mine).values(values).returning(jobs.c.id)).one_or_none()
-            if renewed is None:
+            if not self._rows.renew(connection, Renewal(job_id, fence, progress), lease_s):
                 raise fence_lost(self._rows.locked(connection, job_id), fence)
+
+    def renew_all(self, renewals: Sequence[Renewal], lease_s: float) -> set[str]:
+        """See `JobStore.renew_all`."""
+        lost = set()
+        with self._db.write() as connection:
+            for one in renewals:
+                if not self._rows.renew(connection, one, lease_s):
+                    lost.add(one.job_id)
+        return lost
 
     def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
         """See `JobStore.release`."""
@@ -149,7 +167,8 @@ class SqlStore(SqlOutbox):
             if job.cancel_requested:
                 self._rows.end(connection, job, JobStatus.CANCELLED, {})
                 return
-            self._queue(job, connection, delay_s, {"error": error} if error else None)
+            also = {"error": error} if error else {"attempts": job.attempts - 1}
+            self._rows.queue(connection, job, delay_s, also)
             why = {name: error[name] for name in ("code", "message")} if error else None
             told = {"attempt": job.attempts, "delay_s": delay_s, "error": why}
             self._rows.note(connection, job_id, "released", told)
@@ -197,28 +216,35 @@ class SqlStore(SqlOutbox):
             self._rows.note(connection, job_id, "cancel_requested", {})
             return self._rows.change(connection, job, {"cancel_requested": True})
 
-    def cancel_wanted(self, job_ids: Iterable[str]) -> set[str]:
-        """See `JobStore.cancel_wanted`."""
+    def prioritise(self, job_id: str, priority: str) -> Job:
+        """See `JobStore.prioritise`."""
+        if priority not in PRIORITIES:
+            raise InvalidJob(f"the priority is none of {', '.join(PRIORITIES)}")
+        with self._db.write() as connection:
+            job = self._rows.locked(connection, job_id)
+            if job.status in ENDED:
+                raise IllegalMove(f"the job is {job.status}: it has no turn any more", detail={"job_id": job.id})
+            if job.priority == priority:
+                return job
+            self._rows.note(connection, job_id, "prioritised", {"was": job.priority, "priority": priority})
+            return self._rows.change(connection, job, {"priority": PRIORITIES[priority]})
+
+    def wishes(self, job_ids: Iterable[str]) -> dict[str, Wish]:
+        """See `JobStore.wishes`."""
         running = jobs.c.status == JobStatus.PROCESSING.value
-        query = select(jobs.c.id).where(jobs.c.id.in_(list(job_ids)), running, jobs.c.cancel_requested)
+        query = select(jobs.c.id, jobs.c.cancel_requested, jobs.c.priority)
         with self._db.read() as connection:
-            return set(connection.execute(query).scalars())
+            found = connection.execute(query.where(jobs.c.id.in_(list(job_ids)), running)).all()
+        return {row.id: Wish(row.cancel_requested, CLASSES[row.priority]) for row in found}
 
     def retry(self, job_id: str) -> Job:
         """See `JobStore.retry`."""
-        anew = {"attempts": 0, "cancel_requested": False, "progress": {}, "error": None}
-        anew |= {"started_at": None, "finished_at": None}
         with self._db.write() as connection:
             job = self._rows.locked(connection, job_id)
             if job.status not in ENDED:  # a running job goes back to the queue by its owner only
                 raise IllegalMove(f"the job is {job.status}: it has not ended yet", detail={"job_id": job.id})
             check_move(job, JobStatus.QUEUED)
-            self._rows.note(connection, job_id, "retried", {"was": job.status.value})
-            return self._queue(job, connection, 0.0, anew)
-
-    def _queue(self, job: Job, connection: Any, delay_s: float, also: dict[str, Any] | None = None) -> Job:
-        waiting = {"status": JobStatus.QUEUED.value, "run_after": self._db.now(delay_s)}
-        return self._rows.change(connection, job, waiting | {"lease_until": None, "lease_owner": None} | (also or {}))
+            return self._rows.requeue(connection, job)
 
     def events(self, job_id: str, after_seq: int = 0, limit: int = 100) -> list[Event]:
         """See `JobStore.events`."""
@@ -247,14 +273,3 @@ def _same(row: Any, request_hash: str) -> Job:
             "this idempotency key was used before, for another request", detail={"job_id": row.id}
         )
     return job_of(row._mapping)
-
-
-def _encoded(job_id: str) -> str:
-    return base64.urlsafe_b64encode(uuid.UUID(job_id).bytes).decode().rstrip("=")
-
-
-def _decoded(cursor: str) -> str:
-    try:
-        return str(uuid.UUID(bytes=base64.urlsafe_b64decode(f"{cursor}==".encode("ascii"))))
-    except (binascii.Error, ValueError):
-        raise InvalidCursor("the cursor is not one that this listing gave") from None

@@ -4,14 +4,124 @@ All methods are synchronous and thread-safe, and each is one short transaction. 
 `cluster.errors.StoreError`; StoreUnavailable and StoreFull from any of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from cluster.jobs.model import Delivery, Event, Job, JobPage, JobStatus, NewJob
+from cluster.jobs.batch_model import Batch, BatchStatus, Failures, Item, ItemStatus, NewBatch, NewItem, Outcome
+from cluster.jobs.model import Backlog, Delivery, Event, Job, JobPage, JobStatus, NewJob, Renewal, Usage, Wish
+from cluster.policy import Policy
+
+
+class BatchStore(Protocol):
+    """Batches and their items. Methods with a `fence` are for whoever holds the batch's lease, and raise FenceLost."""
+
+    def create(self, new: NewBatch, idem_key: str | None = None) -> tuple[Batch, bool]:
+        """The batch, committed, and whether it is new: the same key with the same request gives the same batch.
+
+        Without a key the same request gives the batch that it gave before until that one has ended.
+        IdempotencyConflict when the org used the key for another request; InvalidJob.
+        """
+        ...
+
+    def get(self, batch_id: str) -> Batch:
+        """The batch; BatchMissing."""
+        ...
+
+    def list_batches(
+        self, *, org: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Batch], str | None]:
+        """Batches, newest first, and the cursor of the next page; InvalidCursor."""
+        ...
+
+    def items(
+        self, batch_id: str, *, status: ItemStatus | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Item], str | None]:
+        """Items in their order, and the cursor of the next page; InvalidCursor."""
+        ...
+
+    def failures(self, batch_id: str) -> list[Failures]:
+        """What failed or was refused, by status and code, most first; a hundred codes at most."""
+        ...
+
+    def request_cancel(self, batch_id: str) -> Batch:
+        """Have no more items come, and open ones cancelled; IllegalMove when it ended otherwise."""
+        ...
+
+    def retry(self, batch_id: str) -> Batch:
+        """Have every item that failed, was cancelled or refused tried again, and go on reading where that broke off.
+
+        IllegalMove while it is being cancelled.
+        """
+        ...
+
+    def newest_ready(self, org: str, media_ids: list[str]) -> dict[str, Any]:
+        """By media id, of its newest ready job: id, kind, source_uri, source_etag, recipe_digest, manifest_key."""
+        ...
+
+    def claim(self, owner: str, lease_s: float, limit: int) -> list[Batch]:
+        """Lease up to `limit` batches that have not ended and are nobody's; never one twice."""
+        ...
+
+    def end_leases(self, owner: str) -> None:
+        """End all leases of `owner`, who is known to be dead; they can be claimed at once."""
+        ...
+
+    def release(self, batch_id: str, fence: int) -> None:
+        """Give the lease back."""
+        ...
+
+    def settle(self, batch_id: str, fence: int, lease_s: float) -> Batch:
+        """Note how items ended whose jobs have, and hold the lease for at least three quarters of `lease_s`."""
+        ...
+
+    def feed(
+        self,
+        batch_id: str,
+        fence: int,
+        items: Sequence[NewItem],
+        *,
+        cursor: Mapping[str, Any],
+        ending: BatchStatus | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> Batch:
+        """Add items with their jobs, and move the cursor behind them; with `ending` they are the last.
+
+        All of it or, when the batch was cancelled meanwhile, nothing.
+        """
+        ...
+
+    def note_total(self, batch_id: str, fence: int, total: int) -> None:
+        """Say how many items there will be."""
+        ...
+
+    def waiting(self, batch_id: str, limit: int) -> list[Outcome]:
+        """Items that wait for another try, with the job of the last one."""
+        ...
+
+    def repeat(self, batch_id: str, fence: int, items: Sequence[tuple[int, NewItem]]) -> Batch:
+        """Try waiting items, by their numbers, again: an open one with a `job_id` queues that job anew."""
+        ...
+
+    def open_jobs(self, batch_id: str) -> list[str]:
+        """The jobs of open items that have not ended and were not asked to."""
+        ...
+
+    def outcomes(self, batch_id: str, after: int, limit: int) -> list[Outcome]:
+        """Items with numbers above `after`, in order, with their jobs."""
+        ...
+
+    def finish(self, batch_id: str, fence: int, error: dict[str, Any] | None = None) -> Batch:
+        """End the batch as it was to end, or failed by `error`; nothing when items were asked for again meanwhile."""
+        ...
 
 
 class JobStore(Protocol):
     """Jobs, their events, and the callbacks that are owed."""
+
+    @property
+    def batches(self) -> BatchStore:
+        """Batches of jobs."""
+        ...
 
     def create(self, new: NewJob, idem_key: str | None = None) -> tuple[Job, bool]:
         """The job, committed, and whether it is new: the same key with the same request gives the job it gave before.
@@ -53,21 +163,38 @@ class JobStore(Protocol):
         """How many jobs stand where; every status is named."""
         ...
 
-    def claim(self, owner: str, lease_s: float, limit: int, worst: str = "bulk") -> list[Job]:
+    def backlog(self) -> list[Backlog]:
+        """What has not ended, by org, class and where it stands."""
+        ...
+
+    def waiting(self) -> set[tuple[str, str]]:
+        """(class, org) of every job that `claim` would give now."""
+        ...
+
+    def claim(self, owner: str, lease_s: float, limit: int, of: tuple[str, str] | None = None) -> list[Job]:
         """Lease up to `limit` jobs that are queued or whose lease ran out, by class, then age; never one twice.
 
-        None of a class below `worst`.
+        `of` is the one (class, org) whose jobs are wanted.
         """
+        ...
+
+    def end_leases(self, owner: str) -> int:
+        """End all leases of `owner`, who is known to be dead: what it held can be claimed at once; how many."""
         ...
 
     def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
         """Hold the lease for `lease_s` from now, and note `progress`; FenceLost."""
         ...
 
+    def renew_all(self, renewals: Sequence[Renewal], lease_s: float) -> set[str]:
+        """`renew` of many in one transaction; the ids of those whose lease is somebody else's come back."""
+        ...
+
     def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
         """Give the lease back: queued again, after `delay_s` (cancelled, when that was asked for); FenceLost.
 
-        The job shows `error`, why it waits, until it ends or is retried; None leaves what it showed.
+        The job shows `error`, why it waits, until it ends or is retried; None leaves what it showed, and the attempt is
+        not counted: nothing went wrong.
         """
         ...
 
@@ -93,8 +220,12 @@ class JobStore(Protocol):
         """Cancel a queued job now, ask the owner of a running one to; IllegalMove when it ended otherwise."""
         ...
 
-    def cancel_wanted(self, job_ids: Iterable[str]) -> set[str]:
-        """Those of the running jobs `job_ids` that shall be cancelled."""
+    def prioritise(self, job_id: str, priority: str) -> Job:
+        """Put a job that has not ended into another class; its owner sees it by `wishes`. IllegalMove, InvalidJob."""
+        ...
+
+    def wishes(self, job_ids: Iterable[str]) -> dict[str, Wish]:
+        """What is wanted now of those of `job_ids` that run."""
         ...
 
     def retry(self, job_id: str) -> Job:
@@ -109,12 +240,28 @@ class JobStore(Protocol):
         """Callbacks to send now; nobody else is given them for `lease_s`."""
         ...
 
+    def callbacks_owed(self) -> tuple[int, float]:
+        """How many callbacks have not arrived and may still, and how many seconds the most overdue one is late."""
+        ...
+
     def delivered(self, delivery_id: str, http_status: int) -> None:
         """The receiver has it."""
         ...
 
     def delivery_failed(self, delivery_id: str, http_status: int | None, retry_in_s: float | None) -> None:
         """It did not arrive; due again in `retry_in_s`, never when None."""
+        ...
+
+    def policy(self) -> Policy:
+        """The policy that holds; the default one until somebody changes it."""
+        ...
+
+    def change_policy(self, policy: Policy) -> Policy:
+        """Have `policy` hold from now on; PolicyChanged unless it was made from the one that holds (its `version`)."""
+        ...
+
+    def usage(self, org: str) -> Usage:
+        """What an org's limits are held against: its uploads, not the jobs of its batches."""
         ...
 
     def ping(self) -> None:

@@ -102,6 +102,7 @@ jobs = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
+    Column("batch_id", String(36)),  # whose recipe is then the job's: it is kept once, not a hundred thousand times
     UniqueConstraint("org", "idem_key"),
     Index("ix_jobs_media", "org", "media_id", "id"),
     Index("ix_jobs_org", "org", "id"),
@@ -116,6 +117,24 @@ jobs = Table(
         sqlite_where=text("finished_at IS NULL"),
         postgresql_where=text("finished_at IS NULL"),
     ),
+    # The same for one org: each is claimed for by itself, so that no org's thousand jobs hide another's one.
+    Index(
+        "ix_jobs_open_org",
+        "priority",
+        "org",
+        "created_at",
+        "id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),  # the highest holds
+    Column("body", _json, nullable=False),  # cluster.policy.Policy
+    Column("changed_at", UtcTime, nullable=False),
 )
 
 job_events = Table(
@@ -147,4 +166,67 @@ outbox = Table(
     Column("gave_up_at", UtcTime),
     Index("ix_outbox_job", "job_id"),
     Index("ix_outbox_due", "next_at"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org", Text, nullable=False),
+    Column("idem_key", Text),
+    Column("request_hash", String(64), nullable=False),
+    Column("source_uri", Text, nullable=False),
+    Column("source_etag", Text),  # of a manifest
+    Column("recipe_name", Text, nullable=False),
+    Column("recipe", _json, nullable=False),
+    Column("recipe_digest", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("on_error", Text, nullable=False),
+    Column("max_items", BigInteger),
+    Column("shard_rows", Integer, nullable=False),
+    Column("results_uri", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("ending", Text),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("cursor", _json, nullable=False),
+    Column("total", BigInteger),
+    Column("items", BigInteger, nullable=False),
+    Column("waiting", BigInteger, nullable=False),
+    Column("ready", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("current", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("pace", _json, nullable=False),
+    Column("lease_until", UtcTime),
+    Column("lease_owner", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("error", _json),
+    Column("created_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("org", "idem_key"),
+    Index("ix_batches_org", "org", "id"),
+    Index(
+        "ix_batches_open",
+        "id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", String(36), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", BigInteger, nullable=False),
+    Column("source_uri", Text),
+    Column("media_id", Text),
+    Column("asked", _json, nullable=False),  # what else its line said; for those that have no job yet
+    Column("job_id", String(36)),
+    Column("status", Text, nullable=False),
+    Column("error", _json),
+    # Open items, a window of hundreds among millions, are found by this too.
+    Index("ix_batch_items_status", "batch_id", "status", "number"),
 )

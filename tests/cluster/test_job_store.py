@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor, InvalidJob, JobMissing
-from cluster.jobs import Job, JobStatus, SqlStore, open_store
+from cluster.jobs import Job, JobStatus, SqlStore, Wish, open_store
 from cluster.settings import DatabaseSettings
 from tests.support.jobs import new_job
 
@@ -224,6 +224,21 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_old_owner_changes_nothing(st
         store.finish(zombie.id, zombie.fence, status="ready")
 
 
+def test_what_a_dead_owner_held_is_claimed_at_once_and_what_others_hold_is_not(store: SqlStore) -> None:
+    for number in range(3):
+        created(store, media_id=f"m{number}")
+    dead, ended = store.claim("dead", 60, 2)
+    (living,) = store.claim("living", 60, 1)
+    store.finish(ended.id, ended.fence, status="ready")
+    assert store.end_leases("dead") == 1
+    (heir,) = store.claim("dead", 60, 5)
+    assert (heir.id, heir.fence) == (dead.id, 2)
+    assert store.get(living.id) == living
+    with pytest.raises(FenceLost):
+        store.renew(dead.id, dead.fence, 60)
+    assert store.end_leases("nobody") == 0
+
+
 def test_a_lease_that_is_renewed_is_nobody_elses(store: SqlStore) -> None:
     job = claimed(store, lease_s=0.5)
     store.renew(job.id, job.fence, 60, {"percent": 10})
@@ -238,11 +253,11 @@ def test_a_lease_ends_by_itself_after_its_seconds(store: SqlStore) -> None:
     assert store.claim("other", 60, 1) == []
     time.sleep(0.5)
     (taken,) = store.claim("other", 60, 1)
-    assert (taken.id, taken.fence) == (job.id, 2)
+    assert (taken.id, taken.fence, taken.taken_over, job.taken_over) == (job.id, 2, True, False)
     assert store.events(job.id)[-1].data == {"attempt": 2, "taken_over": True}
 
 
-def test_a_job_given_back_waits_its_delay_and_keeps_its_count(store: SqlStore) -> None:
+def test_a_job_given_back_without_an_error_waits_its_delay_and_the_attempt_is_not_counted(store: SqlStore) -> None:
     job = claimed(store)
     store.release(job.id, job.fence, delay_s=0.4)
     given_back = store.get(job.id)
@@ -254,7 +269,7 @@ def test_a_job_given_back_waits_its_delay_and_keeps_its_count(store: SqlStore) -
         store.renew(job.id, job.fence, 60)
     time.sleep(0.5)
     (again,) = store.claim("me", 60, 1)
-    assert (again.fence, again.attempts) == (2, 2)
+    assert (again.fence, again.attempts) == (2, 1)
 
 
 AWAY = {"code": "storage_unavailable", "message": "no answer", "retryable": True, "detail": {"uri": "s3://b"}}
@@ -342,15 +357,32 @@ def test_a_queued_job_is_cancelled_at_once(store: SqlStore) -> None:
 def test_the_owner_of_a_running_job_learns_that_it_shall_stop(store: SqlStore) -> None:
     job = claimed(store)
     other = claimed(store, media_id="m2")
-    assert store.cancel_wanted([job.id, other.id]) == set()
+    nothing = Wish(cancel=False, priority="normal")
+    assert store.wishes([job.id, other.id]) == {job.id: nothing, other.id: nothing}
     asked = store.request_cancel(job.id)
     assert (asked.status, asked.cancel_requested) == (JobStatus.PROCESSING, True)
     assert store.request_cancel(job.id) == asked
-    assert store.cancel_wanted([job.id, other.id]) == {job.id}
-    assert store.cancel_wanted([]) == set()
+    assert store.wishes([job.id, other.id]) == {job.id: Wish(cancel=True, priority="normal"), other.id: nothing}
+    assert store.wishes([]) == {}
     assert store.finish(job.id, job.fence, status="cancelled").status is JobStatus.CANCELLED
-    assert store.cancel_wanted([job.id, other.id]) == set()
+    assert store.wishes([job.id]) == {}
     assert kinds(store, job) == ["queued", "started", "cancel_requested", "cancelled"]
+
+
+def test_a_job_moves_to_another_class_while_it_waits_and_while_it_runs(store: SqlStore) -> None:
+    first, second = created(store, media_id="m1"), created(store, media_id="m2")
+    assert store.prioritise(second.id, "interactive").priority == "interactive"
+    (running,) = store.claim("me", 60, 1)
+    assert running.id == second.id, "it goes first now"
+    store.prioritise(second.id, "bulk")
+    assert store.wishes([second.id]) == {second.id: Wish(cancel=False, priority="bulk")}
+    assert store.prioritise(second.id, "bulk").fence == running.fence, "twice is once"
+    assert kinds(store, second) == ["queued", "prioritised", "started", "prioritised"]
+    with pytest.raises(InvalidJob):
+        store.prioritise(first.id, "urgent")
+    store.request_cancel(first.id)
+    with pytest.raises(IllegalMove):
+        store.prioritise(first.id, "bulk")
 
 
 def test_a_job_that_was_ready_before_the_cancel_arrived_is_ready(store: SqlStore) -> None:
@@ -465,6 +497,20 @@ def test_a_callback_is_owed_from_the_moment_the_job_ends(store: SqlStore) -> Non
     store.delivered(owed.id, 204)
     store.delivery_failed(owed.id, 500, 0)
     assert store.due_deliveries(10, 60) == [], "it arrived, whatever a slower try says"
+
+
+def test_callbacks_that_are_owed_are_counted_with_the_lateness_of_the_one_that_is_due_longest(store: SqlStore) -> None:
+    assert store.callbacks_owed() == (0, 0.0)
+    for name in ("a", "b", "c"):
+        store.request_cancel(created(store, media_id=name, callback_url="https://a.example/").id)
+    first, second, third = store.due_deliveries(10, 60)
+    store.delivered(first.id, 204)
+    store.delivery_failed(second.id, 503, 3600)
+    count, late_s = store.callbacks_owed()
+    assert count == 2
+    assert 0 < late_s < 60
+    store.delivery_failed(third.id, 410, None)
+    assert store.callbacks_owed() == (1, 0.0)
 
 
 def test_a_job_without_a_callback_owes_none(store: SqlStore) -> None:

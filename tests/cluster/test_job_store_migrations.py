@@ -16,6 +16,8 @@ from cluster.jobs.tables import metadata
 from cluster.settings import DatabaseSettings
 from tests.support.jobs import new_job
 
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
 
 def test_an_empty_database_gets_the_tables_that_the_code_describes(database: DatabaseSettings) -> None:
     engine = open_engine(database)
@@ -81,6 +83,33 @@ def test_an_upgrade_that_fails_in_the_middle_leaves_nothing(database: DatabaseSe
     with Database(engine).read() as connection:
         assert set(inspect(connection).get_table_names()) <= {"outbox", "alembic_version"}
     engine.dispose()
+
+
+def test_a_database_of_the_first_revision_keeps_its_jobs_and_their_events(database: DatabaseSettings) -> None:
+    engine = open_engine(database)
+    with Database(engine).write() as connection:
+        config = migrations.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        columns = {"id": NOBODY, "org": "acme", "media_id": "m", "kind": "auto", "recipe_name": "standard"}
+        columns |= {"recipe": '{"name": "standard"}', "recipe_digest": "d", "source_uri": "s3://b/k"}
+        columns |= {"source_etag": "e", "metadata": "{}", "request_hash": "h", "status": "queued", "progress": "{}"}
+        columns |= dict.fromkeys(("run_after", "created_at"), "2026-11-21T08:25:28.040213Z")
+        numbers = dict.fromkeys(("source_bytes", "priority", "fence", "attempts"), 1)
+        values = ", ".join(f":{name}" for name in columns | numbers)
+        names = ", ".join([*columns, *numbers, "cancel_requested"])
+        connection.execute(text(f"INSERT INTO jobs ({names}) VALUES ({values}, false)"), columns | numbers)
+        event = "INSERT INTO job_events (job_id, at, kind, data) VALUES (:id, :created_at, 'queued', '{}')"
+        connection.execute(text(event), columns)
+    engine.dispose()
+    store = open_store(database)
+    store.upgrade()
+    job = store.get(NOBODY)
+    assert (job.recipe, job.batch_id) == ({"name": "standard"}, None)
+    assert [event.kind for event in store.events(NOBODY)] == ["queued"]
+    (claimed,) = store.claim("me", 60, 1)
+    assert claimed.recipe == {"name": "standard"}
+    store.close()
 
 
 def test_every_revision_is_in_the_package() -> None:
