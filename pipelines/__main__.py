@@ -28,6 +28,8 @@ COMMANDS = {
     "join": "pipelines.join:join",
     "stills": "pipelines.stills:make_stills",
     "package": "pipelines.package:package",
+    "survey": "pipelines.survey:survey",
+    "manifest": "pipelines.manifest:read_manifest",
 }
 SERVERS = {"images": "pipelines.images.server", "images-gpu": "pipelines.images.gpu_server"}
 

@@ -13,7 +13,9 @@ MediaError                      code, retryable, public_message, detail
 │   ├── UnsupportedMedia        unsupported_media      (right type, a form nobody here can turn)
 │   ├── LimitExceeded           limit_exceeded         (too long, large, many; names the limit)
 │   ├── DecoderCrashed          decoder_crashed        (native crash in the media process, twice)
-│   └── MediaTimeout            media_timeout          (the media process outlived its wall clock)
+│   ├── MediaTimeout            media_timeout          (the media process outlived its wall clock)
+│   ├── InvalidManifest         invalid_manifest       (a batch's list of sources cannot be read)
+│   └── InvalidItem             invalid_item           (one line of it cannot be used; names the line's fault)
 ├── ProofFailed                 proof_failed           (our output is not what the plan says; never published)
 ├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
 ├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
@@ -105,6 +107,18 @@ class MediaTimeout(RejectedMedia):
     """The media process outlived its wall-clock limit on this input."""
 
     code = "media_timeout"
+
+
+class InvalidManifest(RejectedMedia):
+    """The list of a batch's sources is not of a form that is read here."""
+
+    code = "invalid_manifest"
+
+
+class InvalidItem(RejectedMedia):
+    """A line of a batch's list does not say what to turn."""
+
+    code = "invalid_item"
 
 
 class ProofFailed(MediaError):

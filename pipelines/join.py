@@ -4,11 +4,13 @@ What the chunks hold decides what is written; what the proof says is read back f
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.audio_join import JoinTrack, TrackProof, join_track
 from pipelines.errors import ProofFailed
 from pipelines.frames import unpack_rows
 from pipelines.plan import RenditionPlan, VideoPlan
@@ -21,6 +23,7 @@ from pipelines.proof import (
     times_in_order,
     vbv_replay,
 )
+from pipelines.segments import Parts
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -31,20 +34,22 @@ VBV_START = 1.0  # a player of stored files fills its buffer before it starts; l
 
 @dataclass(frozen=True, slots=True)
 class JoinRendition:
-    """The chunks of one rendition, in order, and where the joined MP4 goes."""
+    """What one rendition is joined of, in order, and where the joined MP4 goes."""
 
     plan: RenditionPlan
-    chunk_paths: tuple[str, ...]
+    # Each the files that make one MP4: a chunk; or an earlier package's init segment and all its media segments.
+    pieces: tuple[tuple[str, ...], ...]
     out_path: str
 
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """All renditions of one video."""
+    """All renditions of one video, and the audio tracks that come out of an earlier package."""
 
     renditions: tuple[JoinRendition, ...]
-    video: VideoPlan
-    frames_path: str  # the frame map: frames.i64
+    video: VideoPlan | None  # with its frame map, frames.i64; None: there are only tracks
+    frames_path: str | None
+    tracks: tuple[JoinTrack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class JoinResult:
     """The proofs, in the order of the request."""
 
     renditions: tuple[RenditionProof, ...]
+    tracks: tuple[TrackProof, ...] = ()
 
 
 @dataclass(slots=True)
@@ -99,9 +105,13 @@ class _Joined:
 
 
 def join(request: JoinRequest, report: Callable[[dict[str, Any]], None]) -> JoinResult:
-    """Join every rendition; raises ProofFailed, naming the rendition and what differs, unless all are proven."""
+    """Join everything; raises ProofFailed, naming the rendition or track and what differs, unless all are proven."""
+    tracks = tuple(join_track(track) for track in request.tracks)
+    video = request.video
+    if video is None or request.frames_path is None:
+        return JoinResult((), tracks)
     pts = [row.pts for row in unpack_rows(Path(request.frames_path).read_bytes())]
-    return JoinResult(tuple(_join_one(rendition, request.video, pts, report) for rendition in request.renditions))
+    return JoinResult(tuple(_join_one(rendition, video, pts, report) for rendition in request.renditions), tracks)
 
 
 def _join_one(
@@ -109,8 +119,8 @@ def _join_one(
 ) -> RenditionProof:
     name = rendition.plan.name
     coded = _Coded()
-    for path in rendition.chunk_paths:
-        _read(path, rendition.plan, coded, pts, video.time_base)
+    for piece in rendition.pieces:
+        _read(piece, rendition.plan, coded, pts, video.time_base)
         report({"stage": "read", "rendition": name, "frames": len(coded.pts)})
     _require(name, _chunk_faults(coded, pts, video))
     dts = decode_times(pts, coded.pts)
@@ -122,11 +132,14 @@ def _join_one(
     return replace(proof, ok=not faults)
 
 
-def _read(path: str, plan: RenditionPlan, coded: _Coded, pts: Sequence[int], time_base: Fraction) -> None:
-    """Add what the chunk at `path` holds; it starts at the frame after the last of those before it."""
+def _read(piece: Sequence[str], plan: RenditionPlan, coded: _Coded, pts: Sequence[int], time_base: Fraction) -> None:
+    """Add what the chunk `piece` holds; it starts at the frame after the last of those before it."""
     start = pts[min(len(coded.pts), len(pts) - 1)]
-    with _opened(path) as chunk:
+    with _opened(piece) as chunk:
         stream = chunk.streams.video[0]
+        size = (stream.codec_context.width, stream.codec_context.height)
+        if size != (plan.width, plan.height):
+            _require(plan.name, [f"pictures of {size[0]}×{size[1]} instead of {plan.width}×{plan.height}"])
         coded.parameter_sets.add(parameter_sets(plan.codec, stream.codec_context.extradata or b""))
         scale = Fraction(stream.time_base.numerator, stream.time_base.denominator) / time_base
         for packet in _packets(chunk):
@@ -168,10 +181,14 @@ def _require(name: str, faults: list[str]) -> None:
         )
 
 
-def _opened(path: str) -> "InputContainer":
+@contextmanager
+def _opened(piece: Sequence[str]) -> "Iterator[InputContainer]":
     import av
 
-    return av.open(path, "r", format="mp4")
+    with ExitStack() as opened:
+        # One file is read without Python between every two reads.
+        file = piece[0] if len(piece) == 1 else opened.enter_context(Parts([Path(path) for path in piece]))
+        yield opened.enter_context(av.open(file, "r", format="mp4"))
 
 
 def _packets(chunk: "InputContainer") -> "Iterator[Packet[Any]]":
@@ -194,8 +211,8 @@ def _write(
     # bitexact: no writer's name and no date, so that equal input gives equal bytes
     with av.open(rendition.out_path, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
         stream: Any = None
-        for path in rendition.chunk_paths:
-            with _opened(path) as chunk:
+        for piece in rendition.pieces:
+            with _opened(piece) as chunk:
                 stream = stream or _add_stream(out, chunk, rendition.plan, video)
                 for packet in _packets(chunk):
                     packet.stream = stream
@@ -218,7 +235,7 @@ def _add_stream(out: "OutputContainer", chunk: "InputContainer", plan: Rendition
 
 def _read_back(rendition: JoinRendition) -> _Joined:
     """The joined file, packet by packet."""
-    with _opened(rendition.out_path) as file:
+    with _opened([rendition.out_path]) as file:
         stream = file.streams.video[0]
         found = _Joined(
             tick_s=Fraction(stream.time_base.numerator, stream.time_base.denominator),

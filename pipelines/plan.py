@@ -98,6 +98,7 @@ class VideoPlan:
     frame_rate: Fraction
     time_base: Fraction  # of FrameRow.pts
     frame_count: int
+    frames_sha256: str  # of the frame map as it is stored: every frame that is shown, and when
     duration_s: float
     gop_frames: int
     renditions: tuple[RenditionPlan, ...]

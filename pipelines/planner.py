@@ -1,5 +1,6 @@
 """The plan of a job, from facts alone: nothing is opened and nothing is decoded here."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,16 @@ from pipelines.cut import cut
 from pipelines.encoders import gop_frames, rendition_plan
 from pipelines.errors import NoDecodableStream, UnsupportedMedia
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
-from pipelines.frames import HOLD_S, constant_rows, held_rows, phase_s, source_rate, source_rows, thinned_rows
+from pipelines.frames import (
+    HOLD_S,
+    constant_rows,
+    held_rows,
+    pack_rows,
+    phase_s,
+    source_rate,
+    source_rows,
+    thinned_rows,
+)
 from pipelines.plan import (
     AudioTrackPlan,
     ColorTags,
@@ -125,6 +135,7 @@ def _video(source: VideoFacts, index: FrameIndex, recipe: Recipe, frames: _Frame
         frame_rate=frames.fps,
         time_base=frames.time_base,
         frame_count=len(frames.rows),
+        frames_sha256=hashlib.sha256(pack_rows(frames.rows)).hexdigest(),
         duration_s=frames.duration_s,
         gop_frames=gop,
         renditions=renditions,

@@ -1,9 +1,10 @@
-"""Which engine made an output: part of every chunk's name, and of the report."""
+"""Which engine made an output: part of every chunk's name, of every rendition's identity, and of the report."""
 
 from importlib.metadata import version
 
 ENGINE = 2
-"""Raised by hand whenever the same request would give other bytes, so that no old chunk is joined to a new one."""
+"""Raised by hand whenever the same request would give other bytes, so that no old chunk is joined to a new one, and no
+rendition of an earlier revision passes for one of today."""
 
 
 def engine_version() -> str:
