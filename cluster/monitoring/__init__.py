@@ -1,0 +1,1 @@
+"""What the farm says of itself: figures, log lines, spans."""
