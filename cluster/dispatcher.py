@@ -13,18 +13,23 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from cluster.claims import wanted
+from cluster.ending import save_ending
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
-from cluster.held import Held, work_of
+from cluster.held import Held, last_revisions, turn_of, work_of
 from cluster.images.batches import ImageBatches
-from cluster.job import JobRun, Runner, may_pass
-from cluster.jobs import Job, JobStatus, JobStore
+from cluster.job import JobRun, may_pass
+from cluster.jobs import Job, JobStore, Renewal
+from cluster.monitoring.farm import FarmWatch
 from cluster.progress import JobProgress
-from cluster.slots import PRIORITIES, Slots
-from cluster.sweep import sweep_now_and_then
-from cluster.tools import Tools
+from cluster.shares import Account
+from cluster.slots import Slots
+from cluster.surroundings import ClusterRunner, ask_for_nodes, follow_nodes, obey_policies
+from cluster.sweep import in_own_thread, sweep_job, sweep_now_and_then
 from cluster.work import Step
 from ladders.errors import FarmError
 from pipelines.errors import MediaError
@@ -34,14 +39,10 @@ log = logging.getLogger(__name__)
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
 NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
 PROGRESS_S = 1.0  # how often a running job's progress is written
-# The autoscaler counts what is submitted, and that is never more than there are slots: it is told what waits.
-DEMAND_EVERY_S = 10.0
-MAX_DEMAND = 512  # steps: a queue of a hundred thousand jobs is no reason to ask for more nodes than anybody allows
 # A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
-SAVE_TRIES = 6  # of an ending, a second apart and growing: the store may be restarting
 
 
 class Dispatcher:
@@ -50,21 +51,25 @@ class Dispatcher:
     def __init__(
         self,
         store: JobStore,
-        runner: Runner,
-        slots: Slots,
+        runner: ClusterRunner,
         settings: FarmSettings,
-        capacity: Callable[[], int],
         ask_for: Callable[[int], None] = lambda _: None,
+        watch: FarmWatch | None = None,
+        successor_of: str | None = None,
     ) -> None:
-        """`capacity` is how many steps the cluster could run now, `ask_for` is told how many there are to run."""
+        """`ask_for` is told how many steps there are to run.
+
+        `successor_of`: a name whose last bearer is known to be dead: this one goes on with what it held.
+        """
+        self._watch = FarmWatch() if watch is None else watch
         self._store = store
         self._runner = runner
-        self._slots = slots
+        self.slots = Slots()
         self._settings = settings
-        self._capacity = capacity
         self._ask_for = ask_for
-        self._images = ImageBatches(runner, slots, settings.work.image_wait_s, settings.work.image_batch)
-        self._owner = f"dispatcher-{uuid.uuid4().hex[:12]}"
+        self._images = ImageBatches(runner, self.slots, settings.work.image_wait_s, settings.work.image_batch)
+        self._owner = successor_of or f"dispatcher-{uuid.uuid4().hex[:12]}"
+        self._inherits = successor_of is not None
         self._held: dict[str, Held] = {}
         self._nudged = asyncio.Event()
 
@@ -79,8 +84,15 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled; then give every lease back, so that the next owner need not wait for it to end."""
-        sweeping = asyncio.create_task(sweep_now_and_then(self._settings, self._store))
-        asking = asyncio.create_task(self._ask_now_and_then())
+        beside = [
+            asyncio.create_task(work)
+            for work in (
+                sweep_now_and_then(self._settings, self._store, self._watch.swept),
+                ask_for_nodes(self._store, self.slots, self._ask_for),
+                follow_nodes(self._runner, self.slots, self.nudge),
+                obey_policies(self._store, self.slots),
+            )
+        ]
         try:
             while True:
                 try:
@@ -89,18 +101,9 @@ class Dispatcher:
                     log.warning("dispatcher: %s: %s", error.code, error.public_message)
                 await self._pause()
         finally:
-            sweeping.cancel()
-            asking.cancel()
+            for task in beside:
+                task.cancel()
             await self._let_go()
-
-    async def _ask_now_and_then(self) -> None:
-        while True:
-            try:
-                queued = (await asyncio.to_thread(self._store.counts))[JobStatus.QUEUED]
-                await asyncio.to_thread(self._ask_for, min(MAX_DEMAND, self._slots.demand + queued))
-            except InfraError as error:  # what was asked for last stands
-                log.warning("the cluster is not resized: %s: %s", error.code, error.public_message)
-            await asyncio.sleep(DEMAND_EVERY_S)
 
     async def _pause(self) -> None:
         """Until the next tick is due or somebody nudges; a nudge soon after the last look waits a little for others."""
@@ -111,31 +114,33 @@ class Dispatcher:
         self._nudged.clear()
 
     async def _tick(self) -> None:
-        self._slots.resize(max(1, self._capacity()))
-        await self._cancel_wanted()
+        if self._inherits:
+            held = await asyncio.to_thread(self._store.end_leases, self._owner)
+            self._inherits = False
+            log.info("dispatcher %s goes on with %d jobs of the one that died", self._owner, held)
+        await self._grant_wishes()
         await self._renew()
         await self._claim()
 
     async def _claim(self) -> None:
-        """Enough jobs to fill every slot even if each has but one chunk; more would only hold leases.
+        held: dict[Account, float] = {}
+        for one in self._held.values():
+            held[one.turn.account] = held.get(one.turn.account, 0.0) + one.weight
+        waiting = await asyncio.to_thread(self._store.waiting)
+        for account, count in wanted(self.slots.policy, self.slots.capacity, held, waiting).items():
+            found = await asyncio.to_thread(self._store.claim, self._owner, self._settings.work.lease_s, count, account)
+            earlier = await asyncio.to_thread(last_revisions, found, self._store)
+            for job in found:
+                self._hold(job, earlier.get(job.id))
+            if len(found) == count:  # pictures leave room for more of them
+                self.nudge()
 
-        Each class has that room for itself and those above it: held bulk jobs keep no upload waiting.
-        """
-        for worst, rank in PRIORITIES.items():
-            as_urgent = sum(held.weight for held in self._held.values() if PRIORITIES[held.job.priority] <= rank)
-            room = int(self._slots.capacity + 2 - as_urgent)
-            if room > 0:
-                lease_s = self._settings.work.lease_s
-                found = await asyncio.to_thread(self._store.claim, self._owner, lease_s, room, worst)
-                for job in found:
-                    self._hold(job)
-                if len(found) == room:  # pictures leave room for more of them
-                    self.nudge()
-
-    def _hold(self, job: Job) -> None:
+    def _hold(self, job: Job, earlier_manifest_key: str | None) -> None:
         # The same job may still be held: cancelled and at once retried, it is claimed while its last run is swept.
         before = self._held.get(job.id)
-        held = Held(job, asyncio.create_task(self._drive(job, before), name=f"job {job.id}"))
+        turn = turn_of(job)
+        driving = self._watch.driven(job, partial(self._drive, job, before))
+        held = Held(job, turn, asyncio.create_task(driving, name=f"job {job.id}"), earlier_manifest_key)
         self._held[job.id] = held
 
         def done(_: object) -> None:
@@ -146,30 +151,40 @@ class Dispatcher:
 
         held.task.add_done_callback(done)
 
-    async def _cancel_wanted(self) -> None:
+    async def _grant_wishes(self) -> None:
         if not self._held:
             return
-        for job_id in await asyncio.to_thread(self._store.cancel_wanted, list(self._held)):
+        for job_id, wish in (await asyncio.to_thread(self._store.wishes, list(self._held))).items():
             held = self._held.get(job_id)
-            if held is not None and not held.cancel_wanted:
+            if held is None:
+                continue
+            if wish.cancel and not held.cancel_wanted and not held.ended:
                 held.cancel_wanted = True
                 held.task.cancel()
+            if wish.priority != held.turn.priority:
+                self.slots.prioritise(held.turn, wish.priority)
+                self._images.regroup()
 
     async def _renew(self) -> None:
+        """Leases that are due, all in one write: a thousand jobs must not be a thousand commits."""
         now = time.monotonic()
-        for held in list(self._held.values()):
+        renewals = []
+        for held in self._held.values():
             due = PROGRESS_S if held.changed else self._settings.work.lease_s / 4
             if now - held.renewed < due or held.ended:
                 continue
             held.renewed, held.changed = now, False
             snapshot = held.progress.snapshot() if held.progress else None
-            try:
-                await asyncio.to_thread(
-                    self._store.renew, held.job.id, held.job.fence, self._settings.work.lease_s, snapshot
-                )
-            except FenceLost:  # somebody else has the job: stop working on it, write nothing
-                log.warning("lease of job %s lost", held.job.id)
-                held.task.cancel()
+            renewals.append(Renewal(held.job.id, held.job.fence, snapshot))
+        if not renewals:
+            return
+        fences = {one.job_id: one.fence for one in renewals}
+        for job_id in await asyncio.to_thread(self._store.renew_all, renewals, self._settings.work.lease_s):
+            lost = self._held.get(job_id)
+            if lost is not None and lost.job.fence == fences[job_id] and not lost.ended:
+                # Somebody else has the job: stop working on it, write nothing.
+                self._watch.lease_lost(lost.job)
+                lost.task.cancel()
 
     async def _drive(self, job: Job, before: Held | None) -> None:
         """One job from lease to its end."""
@@ -188,14 +203,23 @@ class Dispatcher:
                 return
             ending = {"status": "failed", "error": error.to_wire()}
         is_picture = ending.pop("is_picture", False)
-        if await self._save(job, ending) and ending["status"] != "failed" and not is_picture:
+        self._mark_ended(job)
+        try:
+            is_saved = await save_ending(job, ending, self._store)
+        except FenceLost:
+            self._watch.lease_lost(job)
+            return
+        if is_saved:
+            self._watch.ended(job, ending)
             # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
-            await asyncio.to_thread(self._sweep, job)
+            if ending["status"] != "failed" and not is_picture:
+                await in_own_thread(partial(sweep_job, work_of(job, self._settings), self._settings))
 
     async def _give_back(self, job: Job, error: FarmError) -> None:
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         log.warning("job %s: %s: again in %.0f s: %s", job.id, error.code, delay_s, error.public_message)
         self._mark_ended(job)
+        self._watch.given_back(job, error.code)
         with contextlib.suppress(InfraError):  # its lease runs out by itself
             await asyncio.to_thread(self._store.release, job.id, job.fence, delay_s, error.to_wire())
 
@@ -214,21 +238,31 @@ class Dispatcher:
                 if held.weight < 1:  # a picture, as is known now: others may come along
                     self.nudge()
 
+        watch = self._watch.steps(job)
+
         def retried(step: Step, error: Exception) -> None:
             code = getattr(error, "code", type(error).__name__)
+            watch.retried(step, code)
             log.warning("job %s: %s tried again: %s: %s", job.id, step, code, error)
 
+        held = self._held.get(job.id)
+        turn = held.turn if held is not None else turn_of(job)
         run = JobRun(
-            work_of(job, self._settings, self._slots.capacity),
+            work_of(
+                job,
+                self._settings,
+                earlier_manifest_key=held.earlier_manifest_key if held else None,
+                traceparent=watch.traceparent,
+            ),
             self._runner,
-            self._slots,
+            self.slots,
             self._images,
-            priority=job.priority,
-            age=job.created_at.timestamp(),
+            turn,
             on_change=changed,
             on_retry=retried,
+            watch=watch,
         )
-        if (held := self._held.get(job.id)) is not None:
+        if held is not None:
             held.run = run
         return run
 
@@ -255,28 +289,6 @@ class Dispatcher:
             "is_picture": run.is_picture,
             "progress": run.progress.snapshot(),
         }
-
-    async def _save(self, job: Job, ending: dict[str, Any]) -> bool:
-        """Write the job's end; False when it is not this owner's to write, or the store stays away."""
-        self._mark_ended(job)
-        for attempt in range(SAVE_TRIES):
-            try:
-                await asyncio.to_thread(self._store.finish, job.id, job.fence, **ending)
-                return True
-            except FenceLost:
-                log.warning("job %s ended under another lease", job.id)
-                return False
-            except InfraError as error:
-                log.warning("job %s: its end could not be saved yet: %s", job.id, error.public_message)
-                await asyncio.sleep(1.0 + attempt)
-        return False  # the lease runs out, the job is claimed again, and finds what was done
-
-    def _sweep(self, job: Job) -> None:
-        work = work_of(job, self._settings, 1)
-        try:
-            Tools.open(work, self._settings).sweep(work)
-        except InfraError as error:  # what is left is swept by age
-            log.warning("job %s: scratch not swept: %s", job.id, error.public_message)
 
     async def _let_go(self) -> None:
         held = list(self._held.values())

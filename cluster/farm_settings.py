@@ -3,16 +3,18 @@
 Every process of the farm reads its own environment: nothing of this crosses Ray, because some of it is secret.
 """
 
+import ipaddress
 import os
 import secrets
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from cluster.settings import CONFIG, DatabaseSettings, StorageSettings, load
+from cluster.errors import SettingsInvalid
+from cluster.settings import CONFIG, DatabaseSettings, LogSettings, StorageSettings, load
 from pipelines.images.limits import ImageLimits
 from pipelines.limits import Limits
 
@@ -64,11 +66,12 @@ class FarmSettings:
     storage: StorageSettings
     database: DatabaseSettings
     work: WorkSettings
+    log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls) -> "FarmSettings":
         """From the environment; SettingsInvalid names every variable that is wrong."""
-        return cls(load(StorageSettings), load(DatabaseSettings), load(WorkSettings))
+        return cls(load(StorageSettings), load(DatabaseSettings), load(WorkSettings), load(LogSettings))
 
 
 def prepare_ray_environment() -> None:
@@ -79,3 +82,26 @@ def prepare_ray_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Under `uv run` Ray would ship the folder to its workers and run that copy.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+
+def require_token(address: str) -> None:
+    """SettingsInvalid where Ray is reached at `address` (host:port) by others than this machine, and asks for no token.
+
+    Whoever reaches Ray's ports runs code on every node.
+    """
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        is_loopback = host == "localhost"
+    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
+    if not is_loopback and mode != "token":
+        raise SettingsInvalid(
+            f"RAY_AUTH_MODE: Ray listens at {address}, where whoever reaches it runs code on every node: set it to "
+            "`token` on every node, and copy the token that `ray get-auth-token --generate` makes to all of them"
+        )
+
+
+def ray_address() -> str:
+    """Where this machine's processes find Ray: RAY_ADDRESS, else what `ray start` noted here."""
+    return os.environ.get("RAY_ADDRESS") or "auto"

@@ -2,20 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.errors import ResultsDamaged
 from cluster.media_process import Answer, Usage, Watch, run_media
 from cluster.pieces import Piece, fetch, local_file, read_facts
 from cluster.publish import publish
+from cluster.reuse import Taken, fetch_taken, names_of, provable, read_taken
 from cluster.scratch import workdir
 from cluster.steps import required_plan, twice
 from cluster.tools import Tools
 from cluster.work import Names, Work, names
+from pipelines.audio_join import JoinTrack
 from pipelines.errors import MediaProcessFailed, RejectedMedia
 from pipelines.join import JoinRendition, JoinRequest, JoinResult
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult
@@ -61,33 +64,61 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     stages.add("inspect", json.loads(tools.scratch.get_bytes(where.inspect_facts))["process"])
     with workdir(tools.scratch_dir) as folder:
         (folder / FETCHED).mkdir()
-        chunks, pieces = _chunk_facts(plan, where, tools, stages)
-        joined = _join(plan, where, pieces, folder, tools, stages, watch)
-        audio, audio_paths = _audio(plan, where, folder, tools, stages)
+        taken = read_taken(where, tools)
+        chunks, pieces = _chunk_facts(plan, taken, where, tools, stages)
+        tracks, track_paths = _tracks(plan, taken, where, folder, tools, stages)
         tree = folder / "publish"
         tree.mkdir()
-        with ThreadPoolExecutor(2) as pool:
-            packaging = pool.submit(_package, plan, folder, audio_paths, tree, tools, watch)
-            stills = pool.submit(_stills, plan, folder, tree, tools, watch)
-            packaged = packaging.result()
-            stages.add("package", packaged.usage)
-            if (cut := stills.result()) is not None:
-                stages.add("stills", cut.usage)
-        proofs = [to_wire(proof) for proof in joined.renditions] if joined else []
-        report = build_report(plan, chunks, proofs, audio, to_wire(packaged.result.check), stages.costs)
+        with provable(taken, where, tools):
+            joined = _join(plan, taken, where, pieces, folder, tools, stages, watch)
+            track_paths |= {proof.name: _joined(folder, f"audio-{proof.name}") for proof in joined.tracks}
+            packaged = _packaged(plan, folder, track_paths, tree, tools, stages, watch)
+        report = build_report(
+            plan,
+            chunks,
+            proofs=[to_wire(proof) for proof in joined.renditions],
+            tracks=tracks + [to_wire(proof) for proof in joined.tracks],
+            package=to_wire(packaged.check),
+            stages=stages.costs,
+            identities=names_of(plan, work),
+            taken={name: one.as_reported for name, one in taken.items()},
+        )
         with stages.timed("publish"):
             published = publish(tree, report, work, tools.output, watch.check)
-    return {"manifest_key": published.manifest_key, "revision": published.revision, "report": report}
+    return {
+        "manifest_key": published.manifest_key,
+        "revision": published.revision,
+        "published_bytes": published.bytes,
+        "report": report,
+    }
 
 
-def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tuple[list[ChunkFacts], list[Piece]]:
-    """The stored facts of every chunk of every rendition, and its file; costs are added to `stages`."""
+def _packaged(
+    plan: Plan, folder: Path, tracks: dict[str, Path], tree: Path, tools: Tools, stages: Stages, watch: Watch
+) -> PackageResult:
+    """Package and stills, side by side, in `tree`."""
+    with ThreadPoolExecutor(2) as pool:
+        packaging = pool.submit(_package, plan, folder, tracks, tree, tools, watch)
+        stills = pool.submit(_stills, plan, folder, tree, tools, watch)
+        packaged = packaging.result()
+        stages.add("package", packaged.usage)
+        if (cut := stills.result()) is not None:
+            stages.add("stills", cut.usage)
+    return packaged.result
+
+
+def _chunk_facts(
+    plan: Plan, taken: Container[str], where: Names, tools: Tools, stages: Stages
+) -> tuple[list[ChunkFacts], list[Piece]]:
+    """The stored facts of every chunk of every rendition that was made, and its file; costs are added to `stages`."""
     if plan.video is None:
         return [], []
     facts, pieces = [], []
     for cut in plan.video.chunks:
         processes: dict[str, dict[str, Any]] = {}  # one process made all renditions, unless a crash split them
         for rendition in plan.video.renditions:
+            if f"video/{rendition.name}" in taken:
+                continue
             facts_key = where.chunk_facts(cut, rendition.name)
             stored = read_facts(facts_key, tools.scratch)
             processes[json.dumps(stored["process"])] = stored
@@ -111,59 +142,85 @@ def _chunk_facts(plan: Plan, where: Names, tools: Tools, stages: Stages) -> tupl
 
 
 def _join(
-    plan: Plan, where: Names, pieces: list[Piece], folder: Path, tools: Tools, stages: Stages, watch: Watch
-) -> JoinResult | None:
+    plan: Plan,
+    taken: Mapping[str, Taken],
+    where: Names,
+    pieces: list[Piece],
+    folder: Path,
+    tools: Tools,
+    stages: Stages,
+    watch: Watch,
+) -> JoinResult:
+    """Chunks to renditions; what is taken comes out of its package on the same way, and is proven as they are."""
     video = plan.video
-    if video is None:
-        return None
     found = fetch(pieces, folder / FETCHED, tools.scratch)
-    paths = {piece.key: path for piece, path in zip(pieces, found, strict=True)}
-    asked = JoinRequest(
-        renditions=tuple(
-            JoinRendition(
-                plan=r,
-                chunk_paths=tuple(str(paths[where.chunk(cut, r.name)]) for cut in video.chunks),
-                out_path=str(_joined(folder, r.name)),
-            )
-            for r in video.renditions
-        ),
-        video=replace(video, chunks=()),
-        frames_path=str(local_file(where.frames, folder / FETCHED, tools.scratch)),
+    chunks = {piece.key: str(path) for piece, path in zip(pieces, found, strict=True)}
+    packaged = fetch_taken(taken, where, folder / FETCHED, tools)
+    tracks = tuple(
+        JoinTrack(track, files, taken[name].facts["expected_samples"], str(_joined(folder, f"audio-{track.name}")))
+        for track in plan.audio
+        if (files := packaged.get(name := f"audio/{track.name}")) is not None
     )
-    limits = tools.process_limits("join", frames=video.frame_count * len(video.renditions))
-    answer = _on_our_files(lambda: run_media("join", asked, JoinResult, limits, watch))
+    if video is None and not tracks:
+        return JoinResult(())
+    asked = JoinRequest(
+        renditions=_join_renditions(video, chunks, packaged, where, folder) if video else (),
+        video=replace(video, chunks=()) if video else None,
+        frames_path=str(local_file(where.frames, folder / FETCHED, tools.scratch)) if video else None,
+        tracks=tracks,
+    )
+    frames = video.frame_count * len(video.renditions) if video else 0
+    limits = tools.process_limits("join", frames=frames, duration_s=plan.duration_s * len(tracks))
+    answer = _on_our_files(lambda: run_media("join", asked, JoinResult, limits, watch), tools)
     stages.add("join", answer.usage)
     return answer.result
 
 
+def _join_renditions(
+    video: VideoPlan, chunks: Mapping[str, str], packaged: Mapping[str, tuple[str, ...]], where: Names, folder: Path
+) -> tuple[JoinRendition, ...]:
+    """Each with its chunks, or with the package that it is taken from."""
+
+    def pieces(name: str) -> tuple[tuple[str, ...], ...]:
+        files = packaged.get(f"video/{name}")
+        return (files,) if files is not None else tuple((chunks[where.chunk(cut, name)],) for cut in video.chunks)
+
+    return tuple(JoinRendition(r, pieces(r.name), str(_joined(folder, r.name))) for r in video.renditions)
+
+
 def _joined(folder: Path, rendition: str) -> Path:
-    """Where the join writes a rendition, and the packager and the stills find it."""
+    """Where the join writes a rendition or track, and the packager and the stills find it."""
     return folder / f"{rendition}.mp4"
 
 
-def _audio(
-    plan: Plan, where: Names, folder: Path, tools: Tools, stages: Stages
+def _tracks(
+    plan: Plan, taken: Container[str], where: Names, folder: Path, tools: Tools, stages: Stages
 ) -> tuple[list[dict[str, Any]], dict[str, Path]]:
-    if not plan.audio:
+    """The proofs and files of the audio tracks that were made."""
+    names = [track.name for track in plan.audio if f"audio/{track.name}" not in taken]
+    if not names:
         return [], {}
     stored = read_facts(where.audio_facts, tools.scratch)
+    if not stored["sha256"].keys() >= set(names):  # by a step that took for granted what was forgotten meanwhile
+        tools.scratch.delete(where.audio_facts)
+        raise ResultsDamaged("an audio track was not made", detail={"keys": [where.audio_facts]})
     stages.add("audio", stored["process"])
-    tracks = [track.name for track in plan.audio]
-    pieces = [Piece(where.audio(name), stored["sha256"][name], where.audio_facts) for name in tracks]
+    pieces = [Piece(where.audio(name), stored["sha256"][name], where.audio_facts) for name in names]
     paths = fetch(pieces, folder / FETCHED, tools.scratch)
-    return stored["result"]["tracks"], dict(zip(tracks, paths, strict=True))
+    proofs = [proof for proof in stored["result"]["tracks"] if proof["name"] in names]
+    return proofs, dict(zip(names, paths, strict=True))
 
 
-def _on_our_files[R](run: Callable[[], Answer[R]]) -> Answer[R]:
+def _on_our_files[R](run: Callable[[], Answer[R]], tools: Tools) -> Answer[R]:
     """A media process that reads only what we made: no failure of it is the fault of whoever sent the source."""
     try:
-        return twice(run)
+        return twice(run, tools)
     except RejectedMedia as error:
         raise MediaProcessFailed(f"our own files were refused: {error}", detail=error.detail) from error
 
 
 def _package(
-    plan: Plan, folder: Path, audio: dict[str, Path], tree: Path, tools: Tools, watch: Watch
+    plan: Plan, folder: Path, audio: Mapping[str, Path], tree: Path, tools: Tools, watch: Watch
 ) -> Answer[PackageResult]:
     video = plan.video
     asked = PackageRequest(
@@ -188,7 +245,7 @@ def _package(
     )
     frames = video.frame_count * len(video.renditions) if video else 0
     limits = tools.process_limits("package", frames=frames, duration_s=plan.duration_s)
-    return _on_our_files(lambda: run_media("package", asked, PackageResult, limits, watch.silently()))
+    return _on_our_files(lambda: run_media("package", asked, PackageResult, limits, watch.silently()), tools)
 
 
 def _package_renditions(video: VideoPlan | None, folder: Path) -> tuple[PackageRendition, ...]:
@@ -214,4 +271,4 @@ def _stills(plan: Plan, folder: Path, tree: Path, tools: Tools, watch: Watch) ->
         out_dir=str(tree),
     )
     limits = tools.process_limits("stills", frames=video.frame_count)
-    return _on_our_files(lambda: run_media("stills", asked, StillsResult, limits, watch.silently()))
+    return _on_our_files(lambda: run_media("stills", asked, StillsResult, limits, watch.silently()), tools)

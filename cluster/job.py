@@ -1,6 +1,7 @@
 """A job, as a list of steps.
 
-    video and sound: inspect → (chunk 0 … chunk n-1  ‖  audio) → finish, which sends back what it finds damaged
+    video and sound: inspect → (chunk 0 … chunk n-1  ‖  audio) → finish, which sends back what it finds damaged;
+                     of chunks and audio only those that an earlier revision does not have
     a picture:       turned whole, in a batch with others (`cluster.images`)
 
 Who does a step, and where, is the runner's business: threads of this process (`cluster.local`) or Ray tasks
@@ -15,10 +16,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cluster.errors import InfraError, ResultsDamaged
+from cluster.errors import InfraError, ResultsDamaged, WorkerLost
 from cluster.images.batches import ImageBatches, ImageRunner
+from cluster.monitoring.jobs import JobWatch
+from cluster.needs import INSPECT, Need
 from cluster.progress import JobProgress
-from cluster.slots import Slots
+from cluster.slots import Slots, Turn
 from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import MediaError, ScratchFull
@@ -37,7 +40,7 @@ class Runner(ImageRunner, Protocol):
         """Whether the source's first bytes are those of a picture; nothing is opened for that."""
         ...
 
-    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+    async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
         """The step's result as plain values; raises MediaError or InfraError."""
         ...
 
@@ -50,13 +53,15 @@ class JobRun:
     runner: Runner
     slots: Slots
     images: ImageBatches | None = None  # of all jobs whose pictures may travel together; this one's own when None
-    priority: str = "normal"
-    age: float = 0.0
+    turn: Turn = field(default_factory=lambda: Turn("", ""))
     on_change: Callable[[JobProgress], None] = lambda _: None
     on_retry: Callable[[Step, Exception], None] = lambda _step, _error: None
+    watch: JobWatch = field(default_factory=JobWatch)
     progress: JobProgress = field(default_factory=JobProgress)
     is_picture: bool = False
     """Known once the source was looked at; a picture leaves nothing in scratch."""
+    _needs: dict[str, Need] = field(default_factory=lambda: {"inspect": INSPECT})
+    _to_do: int = 0  # chunks and audio that have not ended
     steps_s: dict[str, float] = field(default_factory=dict)
     """Wall seconds from the start of this run at which each stage ended: the job's critical path."""
 
@@ -83,15 +88,18 @@ class JobRun:
         images = self.images or ImageBatches(self.runner, self.slots, wait_s=0.0, most=1)
 
         async def once() -> dict[str, Any]:
-            return await images.turned(self.work, self.priority, self.age)
+            with self.watch.step(Step("image")) as seen:
+                seen.result = await images.turned(self.work, self.turn)
+                return seen.result
 
         return await with_retries(once, lambda error: self.on_retry(Step("image"), error))
 
     async def _ladder(self, started: float) -> dict[str, Any]:
-        planned = await self._step(Step("inspect"))
-        self.steps_s["inspect"] = time.monotonic() - started
         published = None
         for rounds_left in reversed(range(ROUNDS)):
+            planned = await self._step(Step("inspect"))  # in later rounds it only says what is to be made by now
+            self.steps_s.setdefault("inspect", time.monotonic() - started)
+            self._needs |= {kind: Need(**need) for kind, need in planned["needs"].items()}
             await self._encode(planned)
             self.steps_s["encode"] = time.monotonic() - started
             published = await self._finish(heals=rounds_left > 0)
@@ -115,9 +123,12 @@ class JobRun:
 
     async def _encode(self, planned: dict[str, Any]) -> None:
         """All chunks and the audio, as far as slots allow; the first failure ends the others."""
-        frames, renditions, chunks = planned["frames"], tuple(planned["renditions"]), len(planned["chunk_frames"])
-        self.progress.planned(frames, renditions, chunks, bool(planned["audio_tracks"]))
-        self.progress.chunks_done = 0
+        chunks = len(planned["chunk_frames"])
+        has_audio = bool(planned["audio_tracks"])
+        self.progress.planned(
+            planned["frames"], tuple(planned["renditions"]), chunks, has_audio, tuple(planned["reused"])
+        )
+        self._to_do = chunks + has_audio
         self.on_change(self.progress)
         try:
             async with asyncio.TaskGroup() as group:
@@ -143,15 +154,29 @@ class JobRun:
         self.on_change(self.progress)
 
     async def _step(self, step: Step, note: OnStep | None = None) -> dict[str, Any]:
-        def heard(data: dict[str, Any]) -> None:
-            if note is not None and "renditions" in data:
-                note(data)
-
         async def once() -> dict[str, Any]:
-            async with self.slots.taken(self.priority, self.age):
-                return await self.runner.run(self.work, step, heard)
+            with self.watch.step(step) as seen:
+
+                def heard(data: dict[str, Any]) -> None:
+                    seen.heard(data)
+                    if note is not None and "renditions" in data:
+                        note(data)
+
+                async with self.slots.taken(self.turn, step.kind, self._needs.get(step.kind)) as place:
+                    seen.begins()
+                    seen.result = await self.runner.run(self.work, step, place.node, heard)
+                    if self._goes_on_after(step):
+                        place.keep()
+                    return seen.result
 
         return await with_retries(once, lambda error: self.on_retry(step, error))
+
+    def _goes_on_after(self, step: Step) -> bool:
+        """Whether the job's next step is due at once: others would take the lane for as long as a chunk takes."""
+        if step.kind in ("chunk", "audio"):
+            self._to_do -= 1
+            return self._to_do == 0
+        return step.kind == "inspect"
 
 
 async def with_retries(
@@ -165,6 +190,8 @@ async def with_retries(
             if not error.retryable or attempt == ATTEMPTS or isinstance(error, ResultsDamaged):
                 raise  # also what only other steps can mend
             on_retry(error)
+            if attempt == 1 and isinstance(error, WorkerLost):
+                continue  # nothing is overloaded: a process or its node is gone, and another one is there
             await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -35,7 +35,7 @@ class LocalRunner:
         """See `Runner`."""
         return await asyncio.to_thread(self._tools_for(work).is_picture, work)
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         """See `cluster.images.batches.ImageRunner`; the engine is started by the first picture."""
         loop = asyncio.get_running_loop()
         if self._engine is None:
@@ -58,7 +58,7 @@ class LocalRunner:
         if self._engine is not None:
             self._engine.close()
 
-    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+    async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call ends the media process before it returns."""
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()

@@ -36,11 +36,23 @@ def _unheard(_: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessCost:
+    """What one media process of a step cost, whatever became of it."""
+
+    command: str
+    began_s: float  # since 1970
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
-    """How a caller follows a step: it hears of progress, and can end the step."""
+    """How a caller follows a step: it hears of progress and costs, and can end the step."""
 
     on_progress: OnProgress = _unheard
     cancelled: threading.Event = field(default_factory=threading.Event)
+    costs: list[ProcessCost] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise Cancelled once the step was asked to end."""
@@ -49,7 +61,7 @@ class Watch:
 
     def silently(self) -> "Watch":
         """The same, without hearing of progress."""
-        return Watch(cancelled=self.cancelled)
+        return Watch(cancelled=self.cancelled, costs=self.costs)
 
 
 class Cancelled(Exception):
@@ -101,6 +113,8 @@ def run_media[T](command: str, request: Any, result_type: type[T], limits: Proce
             grace_s = EXIT_S
         finally:
             usage = _end(process, started, grace_s)
+            began_s = time.time() - usage.wall_s
+            watch.costs.append(ProcessCost(command, began_s, usage.wall_s, usage.cpu_s, usage.peak_rss_bytes))
         native = tail_of(stderr)
     if answer is None:
         raise death_of(process.returncode, limits, native)

@@ -1,5 +1,6 @@
 """What the steps before the last one have stored: fetched and checked, or forgotten, so that it is made again."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,15 +37,7 @@ def read_facts(key: str, storage: Storage) -> Any:
 
 def fetch(pieces: Sequence[Piece], folder: Path, storage: Storage) -> list[Path]:
     """Local files of `pieces`; ResultsDamaged when some are not what was stored: those are forgotten."""
-
-    def one(piece: Piece) -> Path | None:
-        try:
-            return local_file(piece.key, folder, storage, piece.sha256)
-        except (ObjectMissing, ChecksumMismatch):
-            return None
-
-    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        found = list(pool.map(one, pieces))
+    found = find(pieces, folder, storage)
     damaged = [piece for piece, path in zip(pieces, found, strict=True) if path is None]
     for piece in damaged:
         storage.delete(piece.facts_key)  # first, because it says that there is nothing to do
@@ -57,6 +50,19 @@ def fetch(pieces: Sequence[Piece], folder: Path, storage: Storage) -> list[Path]
     return [path for path in found if path is not None]
 
 
+def find(pieces: Sequence[Piece], folder: Path, storage: Storage) -> list[Path | None]:
+    """Local files of `pieces`; None for those that are missing or not what was stored."""
+
+    def one(piece: Piece) -> Path | None:
+        try:
+            return local_file(piece.key, folder, storage, piece.sha256)
+        except (ObjectMissing, ChecksumMismatch):
+            return None
+
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        return list(pool.map(one, pieces))
+
+
 def local_file(key: str, folder: Path, storage: Storage, sha256: str | None = None) -> Path:
     """The object as a file: in place where storage is a folder of this machine, else downloaded into `folder`.
 
@@ -64,7 +70,7 @@ def local_file(key: str, folder: Path, storage: Storage, sha256: str | None = No
     """
     here = storage.local_path(key)
     if here is None:
-        path = folder / key.replace("/", "_")
+        path = folder / hashlib.sha256(key.encode()).hexdigest()  # a key may be longer than the name of a file
         storage.get_file(key, path, sha256=sha256)
         return path
     if sha256 is not None and sha256_of(here) != sha256:

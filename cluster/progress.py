@@ -10,16 +10,20 @@ class JobProgress:
 
     stage: str = "inspecting"  # encoding, packaging, done
     frames: int = 0  # of the output; 0 for audio-only sources
-    renditions: tuple[str, ...] = ()
-    audio: str = "none"  # none, encoding, done
+    renditions: tuple[str, ...] = ()  # that are made
+    reused: tuple[str, ...] = ()  # renditions and tracks that an earlier revision has; nothing of them is encoded
+    audio: str = "none"  # (to be made) none, encoding, done
     chunks_total: int = 0
     chunks_done: int = 0
     _per_chunk: dict[int, dict[str, int]] = field(default_factory=dict)
 
-    def planned(self, frames: int, renditions: tuple[str, ...], chunks: int, has_audio: bool) -> None:
+    def planned(
+        self, frames: int, renditions: tuple[str, ...], chunks: int, has_audio: bool, reused: tuple[str, ...] = ()
+    ) -> None:
         """The plan is known: encoding can begin."""
         self.stage = "encoding"
-        self.frames, self.renditions, self.chunks_total = frames, renditions, chunks
+        self.frames, self.renditions, self.reused, self.chunks_total = frames, renditions, reused, chunks
+        self.chunks_done = 0
         self.audio = "encoding" if has_audio else "none"
 
     def chunk(self, number: int, frames_done: dict[str, int]) -> None:
@@ -48,6 +52,7 @@ class JobProgress:
             "stage": self.stage,
             "percent": round(percent, 1),
             "renditions": {name: {"frames_done": count, "frames": self.frames} for name, count in done.items()},
+            "reused": list(self.reused),
             "audio": self.audio,
             "chunks": {"done": self.chunks_done, "total": self.chunks_total},
         }

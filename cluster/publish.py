@@ -57,6 +57,7 @@ class Published:
 
     manifest_key: str
     revision: str
+    bytes: int  # of all artifacts
 
 
 def artifacts_in(folder: Path) -> list[Artifact]:
@@ -93,7 +94,7 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage, 
     if prefix is None:
         prefix = f"{work.org}/{work.media_id}/{revision}"
     base = f"{prefix}/" if prefix else ""
-    published = Published(base + MANIFEST, revision)
+    published = Published(base + MANIFEST, revision, sum(a.bytes for a in artifacts))
     there = _is_there(published, storage)
     if work.publish_prefix is not None and not there:
         storage.put_bytes(base + STARTED, _started(artifacts))

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.errors import SettingsInvalid, StorageUnavailable
-from pipelines.errors import ScratchFull
+from pipelines.errors import MediaError, ScratchFull
 
 LOCK = ".lock"
+NO_ROOM_BYTES = 1_000_000  # what is smaller than a segment is no room
 _NAME = re.compile(r"farm-[0-9a-f]{32}")  # others may keep their own folders here
 
 
@@ -48,6 +49,24 @@ def typed_disk_errors(root: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ScratchFull(f"no space is left below {root}: free some or set FARM_SCRATCH_DIR") from error
         raise StorageUnavailable(f"the working disk failed: {error.strerror or error}") from error
+
+
+@contextmanager
+def blamed_on_full_disk(root: Path) -> Iterator[None]:
+    """Whatever a media process reports or dies of while no room is left at `root` is ScratchFull.
+
+    Libraries seldom say so: FFmpeg's MP4 writer crashes when it is used again after it found no room, the packager only
+    fails.
+    """
+    try:
+        yield
+    except MediaError as error:
+        if isinstance(error, ScratchFull) or shutil.disk_usage(root).free > NO_ROOM_BYTES:
+            raise
+        raise ScratchFull(
+            f"no space is left below {root}: free some or set FARM_SCRATCH_DIR",
+            detail={"instead_of": error.code, **error.detail},
+        ) from error
 
 
 def sweep_dead(root: Path) -> int:

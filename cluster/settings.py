@@ -3,8 +3,9 @@
 The one place of this package that reads the environment. `load` names the variable when a value cannot be used.
 """
 
+import os
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -56,6 +57,10 @@ class StorageSettings(BaseSettings):
         default=(),
         description="Places that sources may come from, separated by commas; none when empty. {org} is whoever asks.",
     )
+    result_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Places beside storage_uri that batches may write results to, as in source_prefixes.",
+    )
     public_url: str | None = Field(
         default=None, description="Address that serves storage_uri to players (a CDN); the storage's own when unset."
     )
@@ -73,14 +78,14 @@ class StorageSettings(BaseSettings):
         default=50_000_000_000, gt=0, description="Bytes of sources that may stay in the cache between jobs."
     )
 
-    @field_validator("source_prefixes", mode="before")
+    @field_validator("source_prefixes", "result_prefixes", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("storage_uri", "source_prefixes")
+    @field_validator("storage_uri", "source_prefixes", "result_prefixes")
     @classmethod
     def _known_storage(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for uri in (value,) if isinstance(value, str) else value:
@@ -113,3 +118,21 @@ class DatabaseSettings(BaseSettings):
         if not value.get_secret_value().startswith(("sqlite:////", "postgresql://", "postgres://")):
             raise ValueError("must begin with sqlite://// (an absolute path) or postgresql://")
         return value
+
+
+class LogSettings(BaseSettings):
+    """How the processes of the farm write their log lines."""
+
+    model_config = CONFIG
+
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least important lines that are written."
+    )
+
+
+def traces_wanted() -> bool:
+    """Whether the standard variables of OpenTelemetry name a place that spans go to; its SDK reads the others."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    return any(os.environ.get(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))

@@ -6,14 +6,16 @@ object is the mark that the step is done.
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import ObjectExists
 from cluster.media_process import Answer, Watch, run_media
-from cluster.scratch import sweep_dead, typed_disk_errors, workdir
+from cluster.needs import needs_of
+from cluster.reuse import note_earlier, taken_folders
+from cluster.scratch import blamed_on_full_disk, sweep_dead, typed_disk_errors, workdir
 from cluster.tools import Tools
 from cluster.work import Names, Step, Work, names
 from ladders.model import Recipe
@@ -22,7 +24,7 @@ from pipelines.chunk import ChunkRendition, ChunkRequest, ChunkResult
 from pipelines.errors import DecoderCrashed, MediaError, MediaProcessFailed
 from pipelines.frames import ROW_BYTES, pack_rows, unpack_rows
 from pipelines.inspect import Inspected, InspectRequest
-from pipelines.plan import ChunkPlan, FrameRow, Plan
+from pipelines.plan import ChunkPlan, FrameRow, Plan, VideoPlan
 from pipelines.planner import make_plan
 from pipelines.quality import MeasureRendition, MeasureRequest, MeasureResult
 from pipelines.wire import from_wire, to_wire
@@ -52,29 +54,38 @@ def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         assert work.kind != "image", "pictures are turned by engines"
         asked = InspectRequest(source_path=str(source), limits=tools.limits, kind=work.kind)
         limits = tools.process_limits("inspect", size_bytes=source.stat().st_size)
-        answer = twice(lambda: run_media("inspect", asked, Inspected, limits, watch))
+        answer = twice(lambda: run_media("inspect", asked, Inspected, limits, watch), tools)
         inspected = answer.result
         recipe = Recipe.model_validate(work.recipe)
         made, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=work.slots)
-        # The frame map goes first: a plan is only ever found together with its frames.
+        # The plan goes last: it is only ever found together with its frames, and with what need not be made.
         tools.scratch.put_bytes(where.frames, pack_rows(rows))
         tools.scratch.put_bytes(where.inspect_facts, _json({"process": to_wire(answer.usage)}))
+        note_earlier(made, work, where, tools)
         try:
             tools.scratch.put_bytes(where.plan, _json(made), if_absent=True)
         except ObjectExists:  # somebody thought dead was faster; chunks may be encoded by its plan already
             plan = required_plan(where, tools)
         else:
             plan = made
-    return _planned(plan)
+    return _planned(plan, taken_folders(where, tools))
 
 
-def _planned(plan: Plan) -> dict[str, Any]:
+def _planned(plan: Plan, taken: Container[str]) -> dict[str, Any]:
+    """What is to be made; an earlier revision has the rest."""
     video = plan.video
+    renditions = [r.name for r in video.renditions] if video else []
+    tracks = [track.name for track in plan.audio]
+    made = [name for name in renditions if f"video/{name}" not in taken]
+    encoded = [name for name in tracks if f"audio/{name}" not in taken]
     return {
+        "source_bytes": plan.info.size_bytes,
         "frames": video.frame_count if video else 0,
-        "renditions": [rendition.name for rendition in video.renditions] if video else [],
-        "chunk_frames": [c.end_frame - c.start_frame for c in video.chunks] if video else [],
-        "audio_tracks": [track.name for track in plan.audio],
+        "renditions": made,
+        "chunk_frames": [c.end_frame - c.start_frame for c in video.chunks] if video and made else [],
+        "audio_tracks": encoded,
+        "reused": [name for name in renditions if name not in made] + [name for name in tracks if name not in encoded],
+        "needs": needs_of(plan),
     }
 
 
@@ -84,7 +95,12 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
     plan = required_plan(where, tools)
     assert plan.video is not None, "a plan without video has no chunks"
     cut = plan.video.chunks[number]
-    missing = tuple(r for r in plan.video.renditions if tools.scratch.stat(where.chunk_facts(cut, r.name)) is None)
+    taken = taken_folders(where, tools)
+    missing = tuple(
+        r
+        for r in plan.video.renditions
+        if f"video/{r.name}" not in taken and tools.scratch.stat(where.chunk_facts(cut, r.name)) is None
+    )
     if not missing:
         return {"reused": True}
     video = replace(plan.video, renditions=missing, chunks=())
@@ -100,7 +116,7 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
             threads=tools.threads,
         )
         limits = tools.process_limits("chunk", frames=len(rows) + len(cut.lead) + len(cut.tail))
-        encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits, watch))
+        encoded = twice(lambda: run_media("chunk", asked, ChunkResult, limits, watch), tools)
         made_of = {made.name: made for made in encoded.result.renditions}
         if made_of.keys() != {r.name for r in missing}:  # names become paths and keys
             raise MediaProcessFailed("the media process made other renditions than it was asked for")
@@ -110,7 +126,18 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
             facts = _chunk_facts(made, encoded, scores)
             stored = tools.scratch.put_file(where.chunk(cut, made.name), files[made.name])
             tools.scratch.put_bytes(where.chunk_facts(cut, made.name), _json(facts | {"sha256": stored.sha256}))
-    return {"reused": False}
+    return {"reused": False, **_size_of(cut, video)}
+
+
+def _size_of(cut: ChunkPlan, video: VideoPlan) -> dict[str, Any]:
+    """How much work a chunk was, for whoever counts: the codec, frames, seconds of media, pixels of all renditions."""
+    frames = cut.end_frame - cut.start_frame
+    return {
+        "codec": "+".join(sorted({r.codec for r in video.renditions})),
+        "frames": frames,
+        "media_s": float(frames / video.frame_rate),
+        "pixels": frames * sum(r.width * r.height for r in video.renditions),
+    }
 
 
 def _chunk_facts(made: ChunkRendition, encoded: Answer[ChunkResult], scores: dict[str, Any]) -> dict[str, Any]:
@@ -157,25 +184,26 @@ def _measure(
 
 
 def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
-    """Encode every audio track once, whole."""
+    """Encode every audio track that no earlier revision has, once, whole."""
     where = names(work)
-    if tools.scratch.stat(where.audio_facts) is not None:
+    plan, taken = required_plan(where, tools), taken_folders(where, tools)
+    tracks = tuple(track for track in plan.audio if f"audio/{track.name}" not in taken)
+    if _has_tracks({track.name for track in tracks}, where, tools):
         return {"reused": True}
-    plan = required_plan(where, tools)
     with workdir(tools.scratch_dir) as folder:
         source = tools.source(work, watch)
         asked = AudioRequest(
             source_path=str(source),
-            tracks=plan.audio,
+            tracks=tracks,
             start_s=plan.start_s,
             duration_s=plan.duration_s,
             has_video=plan.video is not None,
             out_dir=str(folder),
         )
         limits = tools.process_limits(
-            "audio", size_bytes=source.stat().st_size, duration_s=plan.duration_s * len(plan.audio)
+            "audio", size_bytes=source.stat().st_size, duration_s=plan.duration_s * len(tracks)
         )
-        made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch))
+        made = twice(lambda: run_media("audio", asked, AudioResult, limits, watch), tools)
         sha256 = {
             track.name: tools.scratch.put_file(where.audio(track.name), _own_file(folder, f"{track.name}.mp4")).sha256
             for track in made.result.tracks
@@ -185,11 +213,23 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     return {"reused": False}
 
 
-def twice[T](run: Callable[[], T]) -> T:
-    """A native crash may be bad luck once (a racing codec thread); the second one is the input's."""
-    with contextlib.suppress(DecoderCrashed):
+def _has_tracks(wanted: set[str], where: Names, tools: Tools) -> bool:
+    """Whether all these tracks are stored: one may have been added that an earlier revision turned out to lack."""
+    if tools.scratch.stat(where.audio_facts) is None:
+        return False
+    try:
+        stored = json.loads(tools.scratch.get_bytes(where.audio_facts))
+        return wanted.issubset(stored["sha256"])
+    except ValueError:  # damaged: made again here, where it costs no round
+        return False
+
+
+def twice[T](run: Callable[[], T], tools: Tools) -> T:
+    """A native crash may be bad luck once (a racing codec thread); the second one is the input's, or a full disk's."""
+    with blamed_on_full_disk(tools.scratch_dir):
+        with contextlib.suppress(DecoderCrashed):
+            return run()
         return run()
-    return run()
 
 
 def _own_file(folder: Path, name: str) -> Path:

@@ -5,13 +5,15 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from cluster.errors import InfraError, JobMissing
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import JobStore
 from cluster.jobs.model import ENDED
 from cluster.storage import Storage, open_storage
-from cluster.work import SCRATCH, scratch_prefix
+from cluster.tools import Tools
+from cluster.work import SCRATCH, Work, scratch_prefix
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,31 @@ def is_farms_key(key: str) -> bool:
     return bool(_JOB_FOLDER.match(key) or _REVISION_FOLDER.match(key))
 
 
-async def sweep_now_and_then(settings: FarmSettings, store: JobStore) -> None:
-    """Sweep the farm's storage every hour, until cancelled."""
+async def in_own_thread(sweep: Callable[[], None]) -> None:
+    """Sweep on a thread of its own: storage that hangs must not hold up those that the dispatcher has for its store."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="sweep")
+    try:
+        await asyncio.get_running_loop().run_in_executor(pool, sweep)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def sweep_job(work: Work, settings: FarmSettings) -> None:
+    """Remove what a job that has ended left for itself; what storage refuses to remove is swept by age."""
+    try:
+        Tools.open(work, settings).sweep(work)
+    except InfraError as error:
+        log.warning("job %s: scratch not swept: %s", work.job_id, error.public_message)
+
+
+async def sweep_now_and_then(settings: FarmSettings, store: JobStore, swept: Callable[[], None]) -> None:
+    """Sweep the farm's storage every hour, and tell, until cancelled."""
     while True:
-        await asyncio.to_thread(sweep_storage, settings, store)
+        try:
+            await in_own_thread(lambda: sweep_storage(settings, store))
+            swept()
+        except Exception:
+            log.exception("storage was not swept")
         await asyncio.sleep(SWEEP_EVERY_S)
 
 

@@ -1,74 +1,68 @@
 """Steps as Ray tasks. The tasks are thin: `cluster.steps` does the work in a media process below them.
 
-Ray's own retries are off (they are endless for out-of-memory kills, and replay a generator from its start); the first
-value a task yields says that it runs, later ones that it lives, the last one is the answer.
+Ray's own retries are off: they are endless for out-of-memory kills, and replay a generator from its start.
 """
 
 import asyncio
-import queue
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.errors import InfraError, WorkerLost
+from cluster.errors import InfraError
 from cluster.farm_settings import FarmSettings
+from cluster.heartbeat import Event, follow, with_heartbeats
 from cluster.images.actors import Engines
 from cluster.images.batches import Told
 from cluster.job import OnStep
 from cluster.media_process import Watch
+from cluster.monitoring.facts import step_facts
+from cluster.monitoring.logs import about_step, log_as_set_up
+from cluster.node_list import nodes
+from cluster.nodes import LANE, Node
 from cluster.steps import run_step
 from cluster.tools import Tools
 from cluster.work import Step, Work
 from pipelines.errors import MediaError
 from pipelines.wire import from_wire, to_wire
 
-# A node's room for steps, declared when it starts. Not Ray's CPU: Serve replicas hold pieces of that, and on a small
-# machine no whole one would be left.
-LANE = "cpu_lane"
-
-HEARTBEAT_S = 5.0
-SILENCE_S = 60.0  # twelve missed heartbeats: the node hangs, or is cut off
 LOOKS_AT_ONCE = 8  # first bytes of sources that are read at a time
-REFRESH_S = 5.0  # how soon a node that came up turns pictures
 PENDING_S = 300.0  # in Ray's queue although a slot was free: a node may just be coming up
 
 
 def step_events(work_wire: dict[str, Any], step_wire: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Run one step in a thread; yield its progress, a heartbeat when there is none, and at last its answer."""
+    """Run one step; yield its progress, signs of life, and at last its answer."""
     settings = FarmSettings.load()
+    log_as_set_up(settings)
     work, step = from_wire(Work, work_wire), from_wire(Step, step_wire)
-    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    watch = Watch(on_progress=lambda data: events.put({"progress": data}))
 
-    def do() -> None:
-        try:
-            result = run_step(work, step, Tools.open(work, settings), watch)
-            events.put({"result": result})
-        except MediaError as error:
-            events.put({"media_error": error.to_wire()})
-        except InfraError as error:
-            events.put({"infra_error": error.to_wire()})
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            events.put({"bug": error})
+    def do(tell: Callable[[Event], None]) -> None:
+        began_s = time.time()
+        watch = Watch(on_progress=lambda data: tell({"progress": data}))
+        with about_step(work, str(step)):
+            answer = _answer(work, step, settings, watch)
+        tell({"progress": {"facts": step_facts(watch, began_s, settings.work.scratch_dir, *_here())}})
+        tell(answer)
 
-    # A media process dies with the thread that started it, and this thread ends with the step.
-    threading.Thread(target=do, name=str(step), daemon=True).start()
-    yield {"started": True}
-    while True:
-        try:
-            event = events.get(timeout=HEARTBEAT_S)
-        except queue.Empty:
-            yield {"alive": True}
-            continue
-        if "bug" in event:
-            raise event["bug"]
-        yield event
-        if "progress" not in event:
-            return
+    yield from with_heartbeats(do, str(step))
+
+
+def _answer(work: Work, step: Step, settings: FarmSettings, watch: Watch) -> Event:
+    try:
+        return {"result": run_step(work, step, Tools.open(work, settings), watch)}
+    except MediaError as error:
+        return {"media_error": error.to_wire()}
+    except InfraError as error:
+        return {"infra_error": error.to_wire()}
+
+
+def _here() -> tuple[str, dict[str, str]]:
+    """This node's address and labels."""
+    labels: Any = ray.get_runtime_context().get_node_labels()
+    return str(ray.util.get_node_ip_address()), labels  # type: ignore[no-untyped-call]
 
 
 step_task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=0, resources={LANE: 1})(step_events)
@@ -78,10 +72,10 @@ class RayRunner:
     """Runs steps as Ray tasks owned by the process that calls it."""
 
     def __init__(self) -> None:
-        self._engines = Engines(LANE)
+        self._seen: set[str] = set()  # the nodes that were there when Ray was asked last
+        self._engines = Engines(self._is_gone)
         # Not the loop's own threads: a storage that does not answer must not keep leases from being renewed.
         self._lookers = ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="look")
-        self._refreshed = -REFRESH_S
 
     async def is_picture(self, work: Work) -> bool:
         """See `Runner`."""
@@ -91,51 +85,48 @@ class RayRunner:
 
         return await asyncio.get_running_loop().run_in_executor(self._lookers, look)
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         """See `cluster.images.batches.ImageRunner`."""
-        await self._engines.turn(works, tell)
+        await self._engines.turn(works, node, tell)
 
     async def cancel_image(self, job_id: str) -> None:
         """See `cluster.images.batches.ImageRunner`."""
         await self._engines.cancel(job_id)
 
-    def capacity(self) -> int:
-        """Steps that the nodes of the cluster could run at once; engines follow the nodes."""
-        if time.monotonic() - self._refreshed >= REFRESH_S:
-            self._refreshed = time.monotonic()
-            self._engines.refresh()
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return int(resources.get(LANE, 0))
+    def nodes(self) -> list[Node]:
+        """See `cluster.surroundings.ClusterRunner`."""
+        return nodes()
 
-    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+    def keep_ready(self, nodes: list[Node]) -> None:
+        """See `cluster.surroundings.ClusterRunner`: engines for pictures."""
+        self._seen = {node.id for node in nodes}
+        self._engines.follow(nodes)
+
+    def _is_gone(self, node: str) -> bool:
+        return node not in self._seen
+
+    async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
         """One step; a cancelled call kills the worker that does it, and its media process with it."""
-        events: Any = step_task.options(name=f"{step} of {work.job_id}").remote(to_wire(work), to_wire(step))
+        events: Any = step_task.options(
+            name=f"{step} of {work.job_id}",
+            # Where it was planned to fit; when that node is gone, the step fails and is planned anew.
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        ).remote(to_wire(work), to_wire(step))
         answered = False
-        wait_s = PENDING_S
+
+        def hear(event: Event) -> dict[str, Any] | None:
+            nonlocal answered
+            if "progress" in event:
+                on_progress(event["progress"])
+            answered = not event.keys().isdisjoint(("result", "media_error", "infra_error"))
+            if "media_error" in event:
+                raise MediaError.from_wire(event["media_error"])
+            if "infra_error" in event:
+                raise InfraError.from_wire(event["infra_error"])
+            return event.get("result")
+
         try:
-            while True:
-                ref = await asyncio.wait_for(events.__anext__(), wait_s)
-                event: dict[str, Any] = await ref
-                wait_s = SILENCE_S
-                if "progress" in event:
-                    on_progress(event["progress"])
-                elif "result" in event:
-                    answered = True
-                    return dict(event["result"])
-                elif "media_error" in event:
-                    answered = True
-                    raise MediaError.from_wire(event["media_error"])
-                elif "infra_error" in event:
-                    answered = True
-                    raise InfraError.from_wire(event["infra_error"])
-        except TimeoutError:
-            raise WorkerLost(f"{step}: nothing was heard from its worker for {wait_s:.0f} s") from None
-        except StopAsyncIteration:
-            raise WorkerLost(f"{step}: its worker ended without an answer") from None
-        except ray.exceptions.RayTaskError:
-            raise  # a bug in the step itself
-        except ray.exceptions.RayError as error:
-            raise WorkerLost(f"{step}: its worker was lost", detail={"ray": str(error)[:500]}) from None
+            return await follow(events, hear, f"the worker of {step}", PENDING_S, lambda: self._is_gone(node))
         finally:
             if not answered:
                 # By force, at once: a soft cancel does not reach a thread that waits for a child.

@@ -22,6 +22,7 @@ READ_BYTES_PER_S = 20_000_000
 # Where packets do not tell the frames, all of them are decoded to be counted: 0.1 s for one of 8192 pixels' width.
 INDEX_S_PER_FRAME = 0.2
 LEAST_FRAME_BYTES = 4  # an index entry alone has as many: a small file cannot hold an hour
+SURVEY_S = 30.0  # per file: headers and the first decoded frames
 BASE_S = 20.0
 INSPECT_STALL_S = 25.0
 
@@ -86,7 +87,7 @@ def process_limits(
     """What one media process may use.
 
     `size_bytes` are those of a source that is read whole; `frames` are frames × renditions where a command handles each
-    rendition alone.
+    rendition alone, files where it surveys them.
     """
     read_s = size_bytes / READ_BYTES_PER_S
     # How long the video is becomes known by inspecting it, so the clock is for the longest that is allowed.
@@ -100,9 +101,11 @@ def process_limits(
             "chunk": frames * CHUNK_S_PER_FRAME,
             "measure": frames * MEASURE_S_PER_FRAME,
             "audio": duration_s * AUDIO_S_PER_S,
-            "join": frames * 0.01,
+            "join": frames * 0.01 + duration_s * 0.1,
             "stills": frames * 0.1,
             "package": frames * 0.01 + duration_s * 0.1,
+            "survey": frames * SURVEY_S,
+            "manifest": read_s,  # read twice for the first page: once to count its lines
         }[command]
     )
     return ProcessLimits(
@@ -116,8 +119,12 @@ def process_limits(
 
 def _stall_s(command: str, wall_s: float, read_s: float, settings: WorkSettings) -> float:
     """Silence that is too long; a file may be read to its end before the next packet of a wanted stream is found."""
-    if command in ("inspect", "look"):  # a stranger's file that hangs a demuxer must be known in half a minute
+    if command in (
+        "inspect",
+        "look",
+        "survey",
+    ):  # a stranger's file that hangs a demuxer must be known in half a minute
         return min(INSPECT_STALL_S, settings.media_stall_s) + read_s
-    if command in ("join", "package", "stills"):  # our own files, read whole between two reports: an hour takes minutes
-        return wall_s
+    if command in ("join", "package", "stills", "manifest"):
+        return wall_s  # files read whole between two reports: an hour of ours takes minutes
     return settings.media_stall_s + read_s

@@ -33,7 +33,11 @@ class Work:
     output_uri: str  # where artifacts are published
     scratch_uri: str  # where steps leave their results for one another
     publish_prefix: str | None  # None: {org}/{media_id}/{revision}; "" or a path: exactly there
-    slots: int  # how many chunks could run at once when the job started; decides how finely it is cut
+    slots: int  # as for how many chunks at once it is cut; decides bytes, so it does not follow what the cluster has
+    earlier_manifest_key: str | None = None  # of the item's last revision: what it has of the plan is not made again
+    attempt: int = 0  # this and the rest for log lines alone
+    fence: int = 0
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,19 @@ class Names:
     def chunk_facts(self, cut: ChunkPlan, rendition: str) -> str:
         """What is known of that chunk; its presence says that the chunk is done."""
         return f"{self._chunk_folder(cut)}/{rendition}.json"
+
+    @property
+    def all_taken(self) -> str:
+        """The folder of the notes of what an earlier revision has."""
+        return f"{self.base}/taken"
+
+    def taken(self, folder: str) -> str:
+        """The note that `folder`, a rendition's or a track's, is taken from an earlier revision."""
+        return f"{self.all_taken}/{folder}.json"
+
+    def taken_folder(self, key: str) -> str:
+        """The folder that the note `key` is of."""
+        return key.removeprefix(f"{self.all_taken}/").removesuffix(".json")
 
     def _chunk_folder(self, cut: ChunkPlan) -> str:
         # Its frames, not its number: another plan of the same job may cut elsewhere.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cluster.errors import InfraError, WorkerLost
-from cluster.slots import PRIORITIES, Slots
+from cluster.needs import PICTURES
+from cluster.shares import Account
+from cluster.slots import Slots, Turn
 from cluster.work import Work
 from pipelines.errors import MediaError
 
@@ -17,8 +19,8 @@ Told = Callable[[str, dict[str, Any]], None]
 class ImageRunner(Protocol):
     """Turns batches of pictures somewhere."""
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
-        """Turn them all; `tell` is called for each as soon as it is done, see `cluster.images.engine`."""
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
+        """Turn them all, on `node` if that is ready; `tell` is called for each at once, see `cluster.images.engine`."""
         ...
 
     async def cancel_image(self, job_id: str) -> None:
@@ -26,40 +28,40 @@ class ImageRunner(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
     """A picture whose batch is not done yet."""
 
     work: Work
-    age: float
+    turn: Turn
     outcome: asyncio.Future[dict[str, Any]]
 
 
 @dataclass(slots=True)
 class ImageBatches:
-    """One queue for each class of work; a batch takes one slot, as a chunk of a video does.
+    """A batch holds pictures of one org and class, and takes one slot, as a chunk of a video does.
 
-    What is queued when its slot comes is one batch: an idle farm waits `wait_s` at most, a busy one makes larger ones.
+    What waits when its slot comes is one batch: an idle farm waits `wait_s` at most, a busy one makes larger ones.
     """
 
     runner: ImageRunner
     slots: Slots
     wait_s: float  # how long the first picture waits for others
     most: int  # pictures of one batch
-    _queues: dict[str, list[Waiting]] = field(default_factory=lambda: {name: [] for name in PRIORITIES})
+    _waiting: list[Waiting] = field(default_factory=list)
     _carriers: set[asyncio.Task[None]] = field(default_factory=set)
-    _waiting_for_slot: set[str] = field(default_factory=set)
+    _waiting_for_slot: set[Account] = field(default_factory=set)
 
-    async def turned(self, work: Work, priority: str, age: float) -> dict[str, Any]:
+    async def turned(self, work: Work, turn: Turn) -> dict[str, Any]:
         """What was made of the picture: revision, manifest key, report. Raises MediaError or InfraError."""
-        waiting = Waiting(work, age, asyncio.get_running_loop().create_future())
-        self._queues[priority].append(waiting)
-        self._carry(priority)
+        waiting = Waiting(work, turn, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._carry(turn.account)
         try:
             outcome = await waiting.outcome
         except asyncio.CancelledError:
-            if waiting in self._queues[priority]:
-                self._queues[priority].remove(waiting)
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
             else:
                 await asyncio.shield(self.runner.cancel_image(work.job_id))
             raise
@@ -71,44 +73,63 @@ class ImageBatches:
             raise outcome["bug"]
         return dict(outcome["result"])
 
-    def _carry(self, priority: str) -> None:
-        """Have somebody wait for a slot for what is queued, unless somebody does."""
-        if priority in self._waiting_for_slot or not self._queues[priority]:
+    def regroup(self) -> None:
+        """Somebody's class was changed: pictures that wait may belong to another batch."""
+        for account in {one.turn.account for one in self._waiting}:
+            self._carry(account)
+
+    def _carry(self, account: Account) -> None:
+        """Have somebody wait for a slot for what waits of that account, unless somebody does."""
+        if account in self._waiting_for_slot or not self._of(account):
             return
-        self._waiting_for_slot.add(priority)
-        carrier = asyncio.create_task(self._batch(priority), name=f"{priority} pictures")
+        self._waiting_for_slot.add(account)
+        carrier = asyncio.create_task(self._batch(account), name=f"{account[0]} pictures of {account[1]}")
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
 
-    async def _batch(self, priority: str) -> None:
-        queue = self._queues[priority]
+    async def _batch(self, account: Account) -> None:
+        priority, org = account
         await asyncio.sleep(self.wait_s)
-        async with self.slots.taken(priority, min((one.age for one in queue), default=0.0)):
-            self._waiting_for_slot.discard(priority)
-            batch = self._take(queue)
-            self._carry(priority)  # what is left
-            if batch:
-                await self._turn(batch)
+        turn = Turn("pictures", org, priority, min((one.turn.age for one in self._of(account)), default=0.0))
+        try:
+            async with self.slots.taken(turn, "image", PICTURES) as place:
+                self._waiting_for_slot.discard(account)
+                batch = self._take(account)
+                self._carry(account)  # what is left
+                if batch:
+                    await self._turn(batch, place.node)
+        except InfraError as error:  # there is no slot to be had
+            self._waiting_for_slot.discard(account)
+            self._tell_all(self._of(account), {"infra_error": error.to_wire()})
+            self._waiting = [one for one in self._waiting if not one.outcome.done()]
 
-    async def _turn(self, batch: list[Waiting]) -> None:
+    async def _turn(self, batch: list[Waiting], node: str) -> None:
         outcome: dict[str, Any] = {"infra_error": WorkerLost("the pictures' engine ended without a word").to_wire()}
         try:
-            await self.runner.turn_images([one.work for one in batch], self._teller(batch))
+            await self.runner.turn_images([one.work for one in batch], node, self._teller(batch))
         except InfraError as error:
             outcome = {"infra_error": error.to_wire()}
         except Exception as error:  # noqa: BLE001 - whoever drives the jobs raises it
             outcome = {"bug": error}
         finally:
-            for one in batch:
-                if not one.outcome.done():
-                    one.outcome.set_result(outcome)
+            self._tell_all(batch, outcome)
 
-    def _take(self, queue: list[Waiting]) -> list[Waiting]:
+    def _of(self, account: Account) -> list[Waiting]:
+        return [one for one in self._waiting if one.turn.account == account]
+
+    def _take(self, account: Account) -> list[Waiting]:
         """The oldest, and so many that all slots get as much."""
-        count = min(self.most, max(1, math.ceil(len(queue) / self.slots.capacity)))
-        queue.sort(key=lambda one: one.age)
-        batch, queue[:] = queue[:count], queue[count:]
+        mine = sorted(self._of(account), key=lambda one: one.turn.age)
+        batch = mine[: min(self.most, max(1, math.ceil(len(mine) / max(1, self.slots.capacity))))]
+        for one in batch:
+            self._waiting.remove(one)
         return batch
+
+    @staticmethod
+    def _tell_all(batch: list[Waiting], outcome: dict[str, Any]) -> None:
+        for one in batch:
+            if not one.outcome.done():
+                one.outcome.set_result(outcome)
 
     @staticmethod
     def _teller(batch: list[Waiting]) -> Told:

@@ -11,6 +11,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.images.process import ImageProcess
 from cluster.images.turn import Publishing, checked, request_of, turn_alone
 from cluster.media_process import Answer, Cancelled, Watch
+from cluster.monitoring.logs import about_step
 from cluster.scratch import typed_disk_errors, workdir
 from cluster.tools import Tools
 from cluster.work import Work
@@ -84,7 +85,7 @@ class Picture:
     def _attempt[T](self, do: Callable[[], T]) -> tuple[T | None, dict[str, Any]]:
         """What `do` returns, or why it failed: a bug that one picture brings to light is not the others' either."""
         try:
-            with typed_disk_errors(self.settings.work.scratch_dir):
+            with about_step(self.work, "image"), typed_disk_errors(self.settings.work.scratch_dir):
                 return do(), {}
         except MediaError as error:
             return None, {"media_error": error.to_wire()}

@@ -9,7 +9,8 @@ from typing import Any
 from cluster.farm_settings import WorkSettings
 from cluster.images.process import ImageProcess
 from cluster.media_process import Answer, Watch
-from cluster.publish import publish
+from cluster.publish import Published, publish
+from cluster.scratch import blamed_on_full_disk
 from cluster.tools import Tools
 from cluster.work import Work
 from pipelines.confine import ProcessLimits
@@ -43,7 +44,8 @@ def turn_alone(
     Raises MediaError or Cancelled.
     """
     limits = limits_of(tools)
-    return _twice(asked, lambda: process.turn(asked, limits, watch, fresh=fresh))
+    with blamed_on_full_disk(tools.scratch_dir):
+        return _twice(asked, lambda: process.turn(asked, limits, watch, fresh=fresh))
 
 
 def checked(
@@ -58,7 +60,7 @@ def checked(
     if not_by_dali and not_by_dali not in made.result.why:
         made = replace(made, result=replace(made.result, why=f"{made.result.why}; not by DALI: {not_by_dali}"))
     report = build_report(made)
-    return lambda: _announced(publish(folder, report, work, tools.output, watch.check), report)
+    return lambda: _announced(publish(folder, report, work, tools.output, watch.check), report, made)
 
 
 def limits_of(tools: Tools) -> ProcessLimits:
@@ -114,5 +116,15 @@ def build_report(made: Answer[ImageResult]) -> dict[str, Any]:
     }
 
 
-def _announced(published: Any, report: dict[str, Any]) -> dict[str, Any]:
-    return {"manifest_key": published.manifest_key, "revision": published.revision, "report": report}
+def _announced(published: Published, report: dict[str, Any], made: Answer[ImageResult]) -> dict[str, Any]:
+    return {
+        "manifest_key": published.manifest_key,
+        "revision": published.revision,
+        "report": report,
+        "published_bytes": published.bytes,
+        "source_bytes": made.result.facts.size_bytes,
+        "engine": made.result.engine,
+        "lane": report["path"]["lane"],
+        "wall_s": made.usage.wall_s,
+        "cpu_s": made.usage.cpu_s,
+    }

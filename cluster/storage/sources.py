@@ -87,12 +87,17 @@ class Sources:
 
     def head(self, uri: str, length: int) -> bytes:
         """The first `length` bytes of the source, or all that it has."""
+        return self.part(uri, 0, length)
+
+    def part(self, uri: str, start: int, length: int) -> bytes:
+        """Bytes [start, start + length) of the source, which must begin within it; fewer where it ends before."""
         place = self._place(uri)
         if place.scheme == "file":
             _stat(place)
             path = Path(place.path)
             try:
                 with path.open("rb") as file:
+                    file.seek(start)
                     return file.read(length)
             except OSError as error:
                 raise typed_os_error(error, path) from error
@@ -100,7 +105,9 @@ class Sources:
 
         try:
             with typed(uri):
-                found = self._client().get_object(Bucket=place.bucket, Key=place.path, Range=f"bytes=0-{length - 1}")
+                found = self._client().get_object(
+                    Bucket=place.bucket, Key=place.path, Range=f"bytes={start}-{start + length - 1}"
+                )
                 data: bytes = found["Body"].read()
         except ObjectMissing as error:
             raise SourceMissing(f"there is no object {uri} any more", detail={"uri": uri}) from error

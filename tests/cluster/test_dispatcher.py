@@ -11,33 +11,44 @@ import pytest
 
 from cluster import dispatcher as dispatcher_module
 from cluster import job as job_module
+from cluster import surroundings
+from cluster import sweep as sweep_module
 from cluster.dispatcher import Dispatcher
 from cluster.errors import StorageUnavailable, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
-from cluster.slots import Slots
+from cluster.nodes import Node
 from cluster.storage import open_storage
 from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import CorruptMedia, EncodeFailed, MediaError, MediaProcessFailed, ScratchFull
 from tests.support.runners import NoPictures
 
-PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": []}
+PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": [], "needs": {}, "reused": []}
 PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"renditions": []}}
 
 
 class Switches(NoPictures):
     """Steps wait until let through; `failing` ones raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 4) -> None:
+        self.lanes = lanes
         self.gate = asyncio.Event()
         self.failing: dict[str, Exception] = {}
         self.running: list[str] = []
         self.ended: list[str] = []
+        self.earlier: dict[str, str | None] = {}
 
-    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+    def nodes(self) -> list[Node]:
+        return [Node("n1", "10.0.0.1", self.lanes, 0, 0)]
+
+    def keep_ready(self, nodes: list[Node]) -> None:
+        pass
+
+    async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
         name = f"{work.media_id}: {step}"
+        self.earlier[work.job_id] = work.earlier_manifest_key
         self.running.append(name)
         try:
             if str(step) in self.failing:
@@ -78,10 +89,9 @@ async def dispatching(
     store: JobStore,
     runner: Switches,
     settings: FarmSettings,
-    slots: int = 4,
     ask_for: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(store, runner, Slots(1), settings, lambda: slots, ask_for)
+    dispatcher = Dispatcher(store, runner, settings, ask_for)
     task = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -117,6 +127,22 @@ def test_a_queued_job_is_driven_to_ready_with_what_it_published(store: JobStore,
     assert (job.manifest_key, job.revision) == (PUBLISHED["manifest_key"], "r")
     assert job.report is not None
     assert {"inspect", "encode", "finish"} <= set(job.report["steps_s"])
+
+
+def test_a_job_is_told_of_the_last_revision_of_its_own_item_and_of_no_other(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    async def scenario() -> list[str | None]:
+        runner = Switches()
+        runner.gate.set()
+        async with dispatching(store, runner, settings):
+            jobs = []
+            for wanted in (new("m1"), new("m1"), new("m2"), new("m1", org="other")):
+                job, _ = store.create(wanted)
+                jobs.append(await until(store, job, JobStatus.READY))
+            return [runner.earlier[job.id] for job in jobs]
+
+    assert asyncio.run(scenario()) == [None, PUBLISHED["manifest_key"], None, None]
 
 
 def test_a_job_whose_media_is_bad_fails_with_that_error(store: JobStore, settings: FarmSettings) -> None:
@@ -168,6 +194,50 @@ def test_cancelling_ends_running_steps_within_two_seconds(store: JobStore, setti
     assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
 
 
+def test_a_successor_goes_on_at_once_with_what_the_dead_one_of_its_name_held(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    mine, _ = store.create(new("mine"))
+    store.claim("dispatcher-1", 600, 1)
+    other, _ = store.create(new("other"))
+    store.claim("dispatcher-2", 600, 1)
+
+    async def scenario() -> None:
+        runner = Switches()
+        runner.gate.set()
+        successor = Dispatcher(store, runner, settings, successor_of="dispatcher-1")
+        task = asyncio.create_task(successor.run())
+        ready = await until(store, mine, JobStatus.READY)
+        assert (ready.fence, ready.attempts) == (2, 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert store.get(other.id).fence == 1
+
+
+@pytest.mark.parametrize("slots", [1, 40])
+def test_a_job_is_cut_the_same_however_many_slots_there_are(
+    slots: int, store: JobStore, settings: FarmSettings
+) -> None:
+    class Noting(Switches):
+        async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
+            told.append(work)
+            return await super().run(work, step, node, on_progress)
+
+    told: list[Work] = []
+
+    async def scenario() -> None:
+        runner = Noting(lanes=slots)
+        runner.gate.set()
+        job, _ = store.create(new("m1"))
+        async with dispatching(store, runner, settings):
+            await until(store, job, JobStatus.READY)
+
+    asyncio.run(scenario())
+    assert {work.slots for work in told} == {16}
+
+
 def test_a_slow_job_keeps_its_lease_and_its_progress_is_stored(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> tuple[Job, Job]:
         runner = Switches()
@@ -212,7 +282,9 @@ def test_a_dispatcher_that_was_thought_dead_changes_nothing_when_it_comes_back(
             storage.put_bytes(f"scratch/{job.id}/chunk.mp4", b"of the new owner")
             done = Switches()
             done.gate.set()
-            await Dispatcher(store, done, Slots(1), settings, lambda: 1)._drive(lost, None)
+            back = Dispatcher(store, done, settings)
+            back.slots.follow(done.nodes())
+            await back._drive(lost, None)
             assert (await asyncio.to_thread(store.get, job.id)).status == JobStatus.PROCESSING
             assert storage.stat(f"scratch/{job.id}/chunk.mp4") is not None
             runner.gate.set()
@@ -226,13 +298,13 @@ def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled
 ) -> None:
     async def scenario() -> tuple[list[str], list[str]]:
         runner = Switches()
-        sweep = Dispatcher._sweep
+        sweep = sweep_module.sweep_job
 
-        def slowly(self: Dispatcher, job: Job) -> None:
+        def slowly(work: Work, settings: FarmSettings) -> None:
             time.sleep(1.0)
-            sweep(self, job)
+            sweep(work, settings)
 
-        monkeypatch.setattr(Dispatcher, "_sweep", slowly)
+        monkeypatch.setattr(dispatcher_module, "sweep_job", slowly)
         job, _ = store.create(new("m1"))
         async with dispatching(store, runner, settings):
             await running(runner, "m1: chunk 1")
@@ -336,11 +408,12 @@ def test_a_job_that_ends_whoever_drives_it_is_given_up_in_the_end(store: JobStor
 
 def test_an_upload_is_started_although_bulk_jobs_hold_every_slot(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> None:
-        runner = Switches()
+        runner = Switches(lanes=2)
         for number in range(6):
             store.create(new(f"bulk{number}", priority="bulk"))
-        async with dispatching(store, runner, settings, slots=2) as dispatcher:
-            await running(runner, "bulk0: chunk 1")
+        async with dispatching(store, runner, settings) as dispatcher:
+            await running(runner, "bulk0: chunk 0")
+            await running(runner, "bulk1: chunk 0")
             urgent, _ = store.create(new("urgent", priority="interactive"))
             dispatcher.nudge()
             await until(store, urgent, JobStatus.PROCESSING)
@@ -351,12 +424,52 @@ def test_an_upload_is_started_although_bulk_jobs_hold_every_slot(store: JobStore
     asyncio.run(scenario())
 
 
+def test_a_job_that_is_put_into_another_class_changes_its_place_at_once(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    async def scenario() -> list[str]:
+        runner = Switches(lanes=1)
+        for number in range(3):
+            store.create(new(f"m{number}", priority="bulk"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "m0: chunk 0")
+            last = await until(store, store.list_jobs(limit=1).jobs[0], JobStatus.PROCESSING)
+            store.prioritise(last.id, "interactive")
+            await asyncio.sleep(1.0)  # it is seen within a tick
+            runner.gate.set()
+            await running(runner, "m1: chunk 0")
+            return runner.running
+
+    order = asyncio.run(scenario())
+    assert order.index("m2: finish") < order.index("m1: inspect")
+
+
+def test_an_org_that_comes_later_is_not_kept_waiting_by_the_many_jobs_of_another(
+    store: JobStore, settings: FarmSettings
+) -> None:
+    async def scenario() -> list[str]:
+        runner = Switches(lanes=2)
+        for number in range(20):
+            store.create(new(f"a{number}", org="first"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "a0: chunk 0")
+            for number in range(2):
+                store.create(new(f"b{number}", org="second"))
+            await asyncio.sleep(1.0)
+            runner.gate.set()
+            await running(runner, "b1: chunk 1")
+            return list(runner.running)
+
+    order = asyncio.run(scenario())
+    assert len([name for name in order if name.startswith("a") and name.endswith("chunk 1")]) < 8
+
+
 def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> int:
-        runner = Switches()
+        runner = Switches(lanes=2)
         for number in range(12):
             store.create(new(f"m{number}"))
-        async with dispatching(store, runner, settings, slots=2):
+        async with dispatching(store, runner, settings):
             await running(runner, "m0: chunk 0")
             await asyncio.sleep(0.6)
             return len([job for job in store.list_jobs(limit=50).jobs if job.status == JobStatus.PROCESSING])
@@ -364,12 +477,12 @@ def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings:
     assert asyncio.run(scenario()) <= 4
 
 
-@pytest.mark.parametrize(("most", "told"), [(dispatcher_module.MAX_DEMAND, 9), (5, 5)])
+@pytest.mark.parametrize(("most", "told"), [(surroundings.MAX_DEMAND, 7), (5, 5)])
 def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_is_done(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, most: int, told: int
 ) -> None:
-    monkeypatch.setattr(dispatcher_module, "DEMAND_EVERY_S", 0.02)
-    monkeypatch.setattr(dispatcher_module, "MAX_DEMAND", most)
+    monkeypatch.setattr(surroundings, "DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr(surroundings, "MAX_DEMAND", most)
     asked: list[int] = []
 
     async def asked_at_last(number: int) -> None:
@@ -378,11 +491,11 @@ def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_
                 await asyncio.sleep(0.02)
 
     async def scenario() -> None:
-        runner = Switches()
+        runner = Switches(lanes=2)
         for number in range(5):
             store.create(new(f"m{number}"))
-        async with dispatching(store, runner, settings, slots=2, ask_for=asked.append):
-            # Two chunks of each of the four jobs that are held, and the job that is not.
+        async with dispatching(store, runner, settings, ask_for=asked.append):
+            # Two chunks of each of two jobs, the two others that are held, and the job that is not.
             await asked_at_last(told)
             runner.gate.set()
             await asked_at_last(0)

@@ -75,11 +75,11 @@ class Counting(LocalRunner):
         self.asked: list[str] = []
         self.reused: list[str] = []
 
-    async def run(self, work: Work, step: Step, on_progress):  # type: ignore[no-untyped-def]
+    async def run(self, work: Work, step: Step, node: str, on_progress):  # type: ignore[no-untyped-def]
         if str(step) == self.stop_before:
             raise KeyboardInterrupt
         self.asked.append(str(step))
-        result = await super().run(work, step, on_progress)
+        result = await super().run(work, step, node, on_progress)
         if result.get("reused"):
             self.reused.append(str(step))
         return result
@@ -174,6 +174,18 @@ def test_chunks_of_a_lost_plan_are_not_joined_by_another_that_cuts_elsewhere(
     report: Any = run(work, Counting(tools))["report"]
     assert len(cuts(work, tools)) == 2
     assert [rendition["proof"]["ok"] for rendition in report["renditions"]] == [True, True]
+
+
+def test_another_job_of_the_item_takes_from_the_bucket_what_is_whole_there(work: Work, settings: FarmSettings) -> None:
+    tools = Tools.open(work, settings)
+    made = run(work, LocalRunner(lambda _: tools, tools.settings))
+    tools.output.put_bytes(f"acme/clip/{made['revision']}/video/90p/seg_00002.m4s", b"damaged")
+    again = Counting(tools)
+    changes: Any = {"job_id": "job-2", "recipe_digest": "d2", "earlier_manifest_key": made["manifest_key"]}
+    report: Any = run(replace(work, **changes), again)["report"]
+    assert again.asked == ["inspect", "finish", "inspect", "chunk 0", "chunk 1", "finish"]
+    assert [one["reused_from"] for one in report["renditions"]] == [None, made["revision"]]
+    assert report["audio"][0]["reused_from"] == made["revision"]
 
 
 def test_sweeping_leaves_nothing_of_the_job_and_all_of_what_it_published(work: Work, settings: FarmSettings) -> None:

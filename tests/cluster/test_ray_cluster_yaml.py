@@ -1,7 +1,11 @@
 """ray-cluster.yaml is what Ray's launcher accepts, and follows the rules that the launcher does not check."""
 
 import copy
+import json
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,14 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from cluster.node_offer import Offer, lanes_for, memory_for_steps
+from tests.support.commands import farm_commands_in
+
 ROOT = Path(__file__).parents[2]
 ENGINES = {"GPU", "nvdec", "nvenc", "nvjpg"}
 INSTALLED_FOLDER = "/home/ray/farm"
-CORES_PER_STEP = 2  # a thread that decodes, and one for each rung: the top one is more than half of the work
+# What EC2 gives: cores, bytes of memory.
+INSTANCES = {"c7i.8xlarge": (32, 64 << 30), "g6.2xlarge": (8, 32 << 30)}
 
 type Config = dict[str, Any]
 
@@ -43,12 +51,27 @@ def broken_rules(config: Config) -> Iterator[str]:
     for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
         if "farm.env" not in " ".join(config[commands]):
             yield "a node starts without the farm's settings"
+    yield from broken_worker_start(config)
     if "/home/ray/.ray/auth_token" not in config["file_mounts"]:
         yield "the token does not reach the nodes"
     yield from broken_scaling(config)
     for name, node_type in config["available_node_types"].items():
         for problem in broken_node_type(node_type, is_head=name == config["head_node_type"]):
             yield f"{name}: {problem}"
+
+
+def room_of(cores: int, memory_bytes: int, *, has_gpu: bool) -> dict[str, int]:
+    """What `farm node resources` finds on a machine of that size."""
+    memory = memory_for_steps(memory_bytes)
+    return {"cpu_lane": lanes_for(cores, memory, has_gpu), "memory": memory}
+
+
+def broken_worker_start(config: Config) -> Iterator[str]:
+    commands = " ".join(config["worker_start_ray_commands"])
+    if "farm node resources" not in commands or "unset RAY_OVERRIDE_RESOURCES" not in commands:
+        yield "a node offers what the launcher assumes, not what it has proven"
+    if "farm node watch-spot" not in commands:
+        yield "a spot node does not hear of its end"
 
 
 def broken_scaling(config: Config) -> Iterator[str]:
@@ -74,9 +97,17 @@ def broken_node_type(node_type: Config, *, is_head: bool) -> Iterator[str]:
     if is_head != ("cpu_lane" not in resources):
         yield "chunk tasks would run on the head, or never on this worker"
     if not is_head:
-        cores_per_lane = resources["CPU"] / resources.get("cpu_lane", 1)
-        if not CORES_PER_STEP <= cores_per_lane < CORES_PER_STEP + 1:
-            yield f"{cores_per_lane:.1f} cores a lane: a chunk fills {CORES_PER_STEP}, so cores idle or are fought for"
+        cores, memory_bytes = INSTANCES[node["InstanceType"]]
+        if resources["CPU"] != cores:
+            yield f"the instance has {cores} cores"
+        expected = room_of(cores, memory_bytes, has_gpu="GPU" in resources)
+        if resources.get("cpu_lane") != expected["cpu_lane"]:
+            yield f"the node will offer {expected['cpu_lane']} lanes, not {resources.get('cpu_lane')}"
+        if not 0.95 < resources.get("memory", 0) / expected["memory"] <= 1:
+            yield f"the node will offer {expected['memory']} bytes of memory"
+        disk_gb = node["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
+        if not 1 < resources.get("scratch_gb", 0) < disk_gb - 50:
+            yield "the disk does not hold scratch, the kept sources and the system"
         spot = node.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         if labels.get("market") != ("spot" if spot else "on-demand"):
             yield "the market label does not say what is bought"
@@ -172,9 +203,14 @@ TYPES = "available_node_types"
         (_drop(TYPES, "cpu", "node_config", "MetadataOptions"), "keys"),
         (_set(TYPES, "head", "resources", "cpu_lane", value=1), "on the head"),
         (_set(TYPES, "cpu", "resources", "nvenc", value=2), "without a GPU"),
-        (_set(TYPES, "cpu", "resources", "cpu_lane", value=4), "cores a lane"),
-        (_set(TYPES, "cpu_spot", "resources", "cpu_lane", value=32), "cores a lane"),
-        (_set(TYPES, "gpu_l4", "resources", "cpu_lane", value=1), "cores a lane"),
+        (_set(TYPES, "cpu", "resources", "cpu_lane", value=4), "offer 16 lanes"),
+        (_set(TYPES, "cpu_spot", "resources", "cpu_lane", value=32), "offer 16 lanes"),
+        (_set(TYPES, "gpu_l4", "resources", "cpu_lane", value=1), "offer 3 lanes"),
+        (_set(TYPES, "gpu_l4", "resources", "CPU", value=4), "has 8 cores"),
+        (_set(TYPES, "cpu", "resources", "memory", value=64_000_000_000), "bytes of memory"),
+        (_set(TYPES, "cpu", "resources", "scratch_gb", value=300), "does not hold"),
+        (_set("worker_start_ray_commands", value=["ray start . farm.env"]), "has proven"),
+        (_set("worker_start_ray_commands", value=["farm node resources; . farm.env"]), "hear of its end"),
         (_set(TYPES, "cpu", "docker", value={"worker_run_options": ["--gpus all"]}), "does not start"),
         (_drop(TYPES, "gpu_l4", "docker"), "no video engine"),
         (_set(TYPES, "gpu_l4", "resources", "GPU", value=4), "one GPU a node"),
@@ -215,3 +251,58 @@ def test_gpu_nodes_get_the_same_versions_as_cpu_nodes() -> None:
 
     assert versions("requirements.lock").items() <= versions("requirements-gpu.lock").items()
     assert versions("requirements.lock").items() <= versions("requirements-dev.lock").items()
+
+
+def test_every_command_of_ours_in_it_exists() -> None:
+    text = (ROOT / "ray-cluster.yaml").read_text(encoding="utf-8")
+    assert farm_commands_in(text) == {"node resources", "node watch-spot"}
+
+
+def started(config: Config, folder: Path, *, market: str, offer: Offer) -> list[list[str]]:
+    """How programs are called when a worker of that market starts: the shell is real, they only write it down."""
+    settings = folder / "farm.env"
+    settings.write_text("FARM_SCRATCH_DIR=/scratch\n")
+    log = folder / "log"
+    for name in ("ray", "farm", "setsid"):
+        program = folder / name
+        said = shlex.quote(" ".join(offer.ray_arguments()) if name == "farm" else "")
+        argv = """python3 -c 'import json, os, sys; print(json.dumps([os.environ.get("FARM_SCRATCH_DIR"),"""
+        argv += f""" os.environ.get("RAY_OVERRIDE_RESOURCES"), "{name}", *sys.argv[1:]]))' "$@" >> {log}"""
+        program.write_text(f"#!/bin/bash\n{argv}\necho {said}\n")
+        program.chmod(0o755)
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "RAY_HEAD_IP": "10.0.0.1",
+        # As the launcher sets them.
+        "RAY_OVERRIDE_RESOURCES": json.dumps({"cpu_lane": 16}),
+        "RAY_OVERRIDE_LABELS": json.dumps({"role": "worker", "market": market}, separators=(",", ":")),
+    }
+    for command in config["worker_start_ray_commands"]:
+        here = command.replace(f"{INSTALLED_FOLDER}/farm.env", str(settings))
+        here = here.replace("/tmp/farm-spot", f"{folder}/spot")
+        # Whoever runs the tests may not raise limits.
+        script = f"ulimit() {{ :; }}\n({here}\nwait)"
+        subprocess.run(["bash", "-c", script], env=environment, cwd=folder, check=True, timeout=30)
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_worker_offers_what_it_has_proven_word_for_word(config: Config, tmp_path: Path) -> None:
+    resources = {"cpu_lane": 3, "nvenc": 0, "scratch_gb": 99}
+    offer = Offer(30_000_000_000, resources, {"pool": "gpu", "nvdec-h264": "yes"}, {})
+    stop, measure, start = started(config, tmp_path, market="on-demand", offer=offer)
+    assert stop[2:] == ["ray", "stop"]
+    assert measure == ["/scratch", None, "farm", "node", "resources"]
+    assert start[:3] == ["/scratch", None, "ray"]
+    assert start[-3:] == [
+        "--memory=30000000000",
+        '--resources={"cpu_lane":3,"nvenc":0,"scratch_gb":99}',
+        "--labels=nvdec-h264=yes,pool=gpu",
+    ]
+
+
+def test_only_spot_nodes_listen_for_their_end(config: Config, tmp_path: Path) -> None:
+    offer = Offer(1, {}, {}, {})
+    called = started(config, tmp_path, market="spot", offer=offer)
+    assert called[-1][2:] == ["setsid", "nohup", "farm", "node", "watch-spot"]
+    (tmp_path / "log").unlink()
+    assert "watch-spot" not in str(started(config, tmp_path, market="on-demand", offer=offer))

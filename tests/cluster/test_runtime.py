@@ -18,8 +18,9 @@ SCENARIO = """
 import ray
 from ray.cluster_utils import Cluster
 
+from cluster.nodes import LANE
 from cluster.runtime import NAMESPACE, ask_for_lanes, ensure_dispatcher
-from cluster.tasks import LANE, RayRunner
+from cluster.tasks import RayRunner
 
 nodes = Cluster(initialize_head=True, head_node_args={"labels": {"role": "worker"}, "resources": {LANE: 2}})
 try:
@@ -30,7 +31,7 @@ try:
     print("on a control node:", ray.get(alive, timeout=60)["held"] == 0)
     ask_for_lanes(3)
     ask_for_lanes(0)
-    print("lanes:", RayRunner().capacity())
+    print("lanes:", sum(node.lanes for node in RayRunner().nodes()))
 finally:
     ray.shutdown()
     nodes.shutdown()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.scratch import sweep_dead, workdir
+from cluster import scratch
+from cluster.scratch import blamed_on_full_disk, sweep_dead, workdir
+from pipelines.errors import DecoderCrashed, ScratchFull
 
 HOLDS = (
     "import pathlib, sys\n"
@@ -81,3 +83,15 @@ def test_a_folder_that_is_just_being_made_is_not_swept(tmp_path: Path) -> None:
         for sweeper in sweepers:
             sweeper.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_while_no_room_is_left_is_the_disks_and_else_the_medias(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DecoderCrashed), blamed_on_full_disk(tmp_path):
+        raise DecoderCrashed("SIGSEGV")
+    monkeypatch.setattr(scratch, "NO_ROOM_BYTES", 2**62)
+    with pytest.raises(ScratchFull) as full, blamed_on_full_disk(tmp_path):
+        raise DecoderCrashed("SIGSEGV", detail={"native": "writing"})
+    assert full.value.retryable
+    assert full.value.detail == {"instead_of": "decoder_crashed", "native": "writing"}

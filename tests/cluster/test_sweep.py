@@ -81,10 +81,12 @@ def test_a_sweeping_dispatcher_begins_at_once(tmp_path: Path, jobs: JobStore, mo
     aged(storage, key, settings.work.scratch_keep_s + 60)
 
     async def scenario() -> None:
-        sweeping = asyncio.create_task(sweep_now_and_then(settings, jobs))
+        told = asyncio.Event()
+        sweeping = asyncio.create_task(sweep_now_and_then(settings, jobs, told.set))
         async with asyncio.timeout(5):
             while storage.stat(key) is not None:  # noqa: ASYNC110 - another thread removes it
                 await asyncio.sleep(0.02)
+            await told.wait()
         sweeping.cancel()
 
     asyncio.run(scenario())

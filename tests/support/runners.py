@@ -12,7 +12,7 @@ class NoPictures:
     async def is_picture(self, work: Work) -> bool:
         return False
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         raise AssertionError("no picture was asked for")
 
     async def cancel_image(self, job_id: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,29 @@ ACCESS_KEY, SECRET_KEY = "farm-tests", "farm-tests-secret"
 
 @dataclass
 class Seaweed:
-    """A running server."""
+    """A server, with its files under `folder`."""
 
     endpoint: str
     folder: Path
+    command: list[str] = field(repr=False)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start the server and wait until it takes objects."""
+        # Without credentials it would let everybody in, and prove nothing about signatures.
+        environment = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "HOME": str(self.folder)}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, env=environment, cwd=self.folder, start_new_session=True
+            )
+        _wait_until_it_answers(self, self.process, self.folder / "log")
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would; what it stored is kept for the next start."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(timeout=10)
+            self.process = None
 
     def settings(self, **others: Any) -> StorageSettings:
         """Settings that lead to this server."""
@@ -61,21 +80,16 @@ def running_seaweed(folder: Path) -> Iterator[Seaweed]:
         # Preallocated volumes of the default size fill a small disk.
         "-master.volumeSizeLimitMB=64",
     ]
-    # Without credentials it would let everybody in, and prove nothing about signatures.
-    environment = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "HOME": str(folder)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True)
-        try:
-            seaweed = Seaweed(f"http://127.0.0.1:{ports['s3.port']}", folder)
-            _wait_until_it_answers(seaweed, process, folder / "log")
-            yield seaweed
-        finally:
-            process.send_signal(signal.SIGKILL)  # its files are thrown away
-            process.wait(timeout=10)
-            for port in ports.values():
-                for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
-                    socket.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+    seaweed = Seaweed(f"http://127.0.0.1:{ports['s3.port']}", folder, command)
+    try:
+        seaweed.start()
+        yield seaweed
+    finally:
+        seaweed.kill()  # its files are thrown away
+        for port in ports.values():
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_it_answers(seaweed: Seaweed, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -84,8 +98,9 @@ def _wait_until_it_answers(seaweed: Seaweed, process: subprocess.Popen[bytes], l
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        with suppress(BotoCoreError, ClientError):
+        with suppress(BotoCoreError, ClientError):  # one that was started again has it
             client.create_bucket(Bucket="ready")
+        with suppress(BotoCoreError, ClientError):
             # The S3 port answers before there is a volume to write to.
             client.put_object(Bucket="ready", Key="probe", Body=b"x")
             client.close()

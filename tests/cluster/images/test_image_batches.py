@@ -9,7 +9,7 @@ import pytest
 
 from cluster.errors import WorkerLost
 from cluster.images.batches import ImageBatches, Told
-from cluster.slots import Slots
+from cluster.slots import Slots, Turn
 from cluster.work import Work
 from pipelines.errors import CorruptMedia, MediaError
 from tests.support.jobs import work_of
@@ -27,7 +27,7 @@ class Engines:
         self.outcomes: dict[str, dict[str, Any]] = {}
         self.lost: Exception | None = None
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         self.batches.append([work.job_id for work in works])
         self.begun.set()
         await self.gate.wait()
@@ -41,9 +41,11 @@ class Engines:
 
 
 def turned(
-    batches: ImageBatches, name: str, priority: str = "normal", age: float = 0.0
+    batches: ImageBatches, name: str, priority: str = "normal", age: float = 0.0, org: str = "acme"
 ) -> asyncio.Task[dict[str, Any]]:
-    return asyncio.create_task(batches.turned(work_of(job_id=name, kind="image"), priority, age))
+    return asyncio.create_task(
+        batches.turned(work_of(job_id=name, org=org, kind="image"), Turn(name, org, priority, age))
+    )
 
 
 def run(test: Callable[[Engines], Any]) -> None:
@@ -124,7 +126,7 @@ def test_a_lost_engine_is_an_error_of_each_picture_that_it_still_had() -> None:
 
 def test_an_engine_that_forgets_a_picture_is_found_out() -> None:
     class Forgetful(Engines):
-        async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+        async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
             return None
 
     async def test(_: Engines) -> None:

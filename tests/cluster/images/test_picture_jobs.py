@@ -15,7 +15,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.images.batches import Told
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, open_store
-from cluster.slots import Slots
+from cluster.nodes import Node
 from cluster.storage import open_storage
 from cluster.work import Step, Work, scratch_prefix
 from pipelines.errors import CorruptMedia
@@ -27,7 +27,8 @@ PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report"
 class Pictures:
     """Every source is a picture; they are turned once the gate is open, but for those that fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 2) -> None:
+        self.lanes = lanes
         self.gate = asyncio.Event()
         self.gate.set()
         self.batches: list[list[str]] = []
@@ -35,11 +36,17 @@ class Pictures:
         self.looked: list[str] = []
         self.cancelled: list[str] = []
 
+    def nodes(self) -> list[Node]:
+        return [Node("n1", "10.0.0.1", self.lanes, 0, 0)]
+
+    def keep_ready(self, nodes: list[Node]) -> None:
+        pass
+
     async def is_picture(self, work: Work) -> bool:
         self.looked.append(work.media_id)
         return True
 
-    async def turn_images(self, works: Sequence[Work], tell: Told) -> None:
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         self.batches.append([work.media_id for work in works])
         await self.gate.wait()
         for work in works:
@@ -50,7 +57,7 @@ class Pictures:
         self.cancelled.append(job_id)
         self.gate.set()
 
-    async def run(self, work: Work, step: Step, on_progress: OnStep) -> dict[str, Any]:
+    async def run(self, work: Work, step: Step, node: str, on_progress: OnStep) -> dict[str, Any]:
         raise AssertionError("a picture has no steps of its own")
 
 
@@ -69,8 +76,8 @@ def store(settings: FarmSettings) -> JobStore:
 
 
 @asynccontextmanager
-async def dispatching(store: JobStore, runner: Pictures, settings: FarmSettings, slots: int = 2) -> AsyncIterator[None]:
-    task = asyncio.create_task(Dispatcher(store, runner, Slots(1), settings, lambda: slots).run())
+async def dispatching(store: JobStore, runner: Pictures, settings: FarmSettings) -> AsyncIterator[None]:
+    task = asyncio.create_task(Dispatcher(store, runner, settings).run())
     try:
         yield
     finally:

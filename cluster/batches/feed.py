@@ -1,0 +1,178 @@
+"""One batch on its way: read on, make jobs, note how they end, write the results; one small step at a time.
+
+Nothing is kept that is not in the store: whoever holds the lease next goes on from the cursor.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.batches.examining import Examiner
+from cluster.batches.reading import Entry, Origin, entries
+from cluster.batches.results import write_results
+from cluster.errors import IllegalMove, InfraError
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import Batch, BatchStatus, ItemStatus, JobStore, NewItem
+from cluster.jobs.batch_model import Outcome
+from ladders.errors import FarmError
+
+log = logging.getLogger(__name__)
+
+LEAST_WINDOW = 256  # open jobs: some seconds of tiny pictures on two cores
+WINDOW_PER_SLOT = 32  # two full batches of pictures
+GROUP = 128  # items of one commit
+GROUPS_A_STEP = 8  # then its lease is looked after again
+READ_TRIES = 5
+
+
+@dataclass(slots=True)
+class Feed:
+    """A batch whose lease is held; `step` is called until it says that the batch has ended."""
+
+    batch: Batch
+    store: JobStore
+    settings: FarmSettings
+    _reading: Iterator[Entry] | None = None
+    _failed_reads: int = 0
+    _examiner: Examiner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._examiner = Examiner.of(self.batch, self.store.batches, self.settings)
+
+    def step(self, slots: int) -> bool:
+        """Do what there is to do now, for a cluster of `slots`; whether the batch has ended.
+
+        FenceLost when somebody else has it; InfraError when something around it is away.
+        """
+        batch = self.store.batches.settle(self.batch.id, self.batch.fence, self._lease_s)
+        if batch.cancel_requested:
+            self._cancel_open()
+        window = max(LEAST_WINDOW, WINDOW_PER_SLOT * slots)
+        for _ in range(GROUPS_A_STEP):
+            if window - batch.open < GROUP:  # few large commits instead of one for every item that ends
+                break
+            if batch.waiting:
+                batch = self._repeat(batch, GROUP)
+            elif batch.ending is None:
+                batch = self._read_on(batch, GROUP)
+            else:
+                break
+        if batch.ending is not None and not batch.open and not batch.waiting:
+            return self._end().finished_at is not None
+        return False
+
+    @property
+    def _lease_s(self) -> float:
+        return self.settings.work.lease_s
+
+    def _read_on(self, batch: Batch, most: int) -> Batch:
+        """Items for the next entries, and jobs for those that need one."""
+        try:
+            found = self._next(batch, most)
+        except FarmError as error:
+            self._reading = None
+            if isinstance(error, InfraError) and error.retryable:
+                raise
+            self._failed_reads += 1
+            if error.retryable and self._failed_reads < READ_TRIES:
+                raise
+            return self._feed(batch, [], batch.cursor, BatchStatus.FAILED, error.to_wire() | {"detail": {}})
+        self._failed_reads = 0
+        is_last = len(found) < most or len(found) == self._left(batch)
+        try:
+            items = self._examiner.examined(found)
+        except InfraError:
+            self._reading = None  # what was read from it is read again
+            raise
+        ending = BatchStatus.READY if is_last else None
+        if batch.on_error == "stop":
+            refused = [place for place, item in enumerate(items) if item.status is ItemStatus.REFUSED]
+            if refused:
+                items, found, ending = items[: refused[0] + 1], found[: refused[0] + 1], BatchStatus.STOPPED
+                self._reading = None
+        return self._feed(batch, items, found[-1].cursor if found else batch.cursor, ending)
+
+    def _next(self, batch: Batch, most: int) -> list[Entry]:
+        if self._reading is None:
+            origin = Origin(batch.source_uri, batch.source_etag, batch.org, batch.cursor)
+            total, self._reading = entries(origin, self.settings, count=batch.total is None)
+            if total is not None:
+                bounded = total if batch.max_items is None else min(total, batch.max_items)
+                self.store.batches.note_total(batch.id, batch.fence, bounded)
+        return list(itertools.islice(self._reading, min(most, self._left(batch))))
+
+    @staticmethod
+    def _left(batch: Batch) -> int:
+        """How many items may still come; more than any step takes when nobody has said."""
+        return batch.max_items - batch.items if batch.max_items is not None else 1 << 62
+
+    def _feed(
+        self,
+        batch: Batch,
+        items: list[NewItem],
+        cursor: dict[str, Any],
+        ending: BatchStatus | None,
+        error: dict[str, Any] | None = None,
+    ) -> Batch:
+        try:
+            fed = self.store.batches.feed(batch.id, batch.fence, items, cursor=cursor, ending=ending, error=error)
+        except InfraError:
+            self._reading = None
+            raise
+        if fed.cursor != cursor:  # cancelled meanwhile: nothing of it was kept
+            self._reading = None
+        return fed
+
+    def _repeat(self, batch: Batch, most: int) -> Batch:
+        """Another try for items that wait for one."""
+        outcomes = self.store.batches.waiting(batch.id, most)
+        if not outcomes:
+            raise IllegalMove("items wait that are not there")
+        items = self._examiner.examined([_entry_of(outcome) for outcome in outcomes])
+        again = [(outcome.item.number, _same_job(outcome, item)) for outcome, item in zip(outcomes, items, strict=True)]
+        return self.store.batches.repeat(batch.id, batch.fence, again)
+
+    def _cancel_open(self) -> None:
+        for job_id in self.store.batches.open_jobs(self.batch.id):
+            try:
+                self.store.request_cancel(job_id)
+            except IllegalMove:  # it ended meanwhile
+                log.debug("job %s of a cancelled batch has ended", job_id)
+
+    def _end(self) -> Batch:
+        """Results first, then the status: who sees a batch that has ended finds them."""
+        batch = self.store.batches.get(self.batch.id)
+        error = None
+        try:
+            write_results(batch, self.store.batches, self.settings, self._hold)
+        except FarmError as failure:
+            if failure.retryable:
+                raise
+            error = failure.to_wire() | {"detail": {}}
+        return self.store.batches.finish(self.batch.id, self.batch.fence, error)
+
+    def _hold(self) -> None:
+        self.store.batches.settle(self.batch.id, self.batch.fence, self._lease_s)
+
+
+def _entry_of(outcome: Outcome) -> Entry:
+    item, job = outcome.item, outcome.job
+    asked: dict[str, Any] = item.asked if job is None else {"kind": job.kind, "metadata": job.metadata}
+    return Entry(
+        line=item.line,
+        cursor={},
+        source_uri=item.source_uri,
+        media_id=item.media_id,
+        kind=asked.get("kind"),
+        metadata=dict(asked.get("metadata", {})),
+    )
+
+
+def _same_job(outcome: Outcome, item: NewItem) -> NewItem:
+    """The item with the job that it had, when that is of the same source: its finished chunks are found."""
+    job = outcome.job
+    if item.job is None or job is None or job.source_etag != item.job.source_etag:
+        return item
+    return NewItem(line=item.line, source_uri=item.source_uri, media_id=item.media_id, asked=item.asked, job_id=job.id)

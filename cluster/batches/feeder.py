@@ -1,0 +1,109 @@
+"""Feeds batches beside the dispatcher, in the same actor: each held by its own lease, each step on a thread."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from cluster.batches.feed import Feed
+from cluster.errors import FenceLost, InfraError
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import Batch, JobStore
+from ladders.errors import FarmError
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0  # how soon a new batch is seen
+STEP_S = 0.4
+AWAY_S = 5.0  # store or storage: leases last a while
+BROKEN_S = 60.0  # a bug: others are fed meanwhile, and a newer program may know better
+MOST = 256  # batches that are held; each costs a small query every 0.4 s
+AT_ONCE = 4  # steps; each may wait long for storage, on threads that nobody else needs
+
+
+class Feeder:
+    """Claims batches and steps each until it has ended."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        settings: FarmSettings,
+        capacity: Callable[[], int],
+        nudge: Callable[[], None],
+        successor_of: str | None = None,
+    ) -> None:
+        """`capacity` is how many steps the cluster could run now; `nudge` tells the dispatcher of new jobs.
+
+        `successor_of`: a name whose last bearer is known to be dead: this one goes on with what it held.
+        """
+        self._store = store
+        self._settings = settings
+        self._capacity = capacity
+        self._nudge = nudge
+        self._owner = successor_of or f"feeder-{uuid.uuid4().hex[:12]}"
+        self._inherits = successor_of is not None
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feed")
+        self._held: dict[str, tuple[Batch, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Work until cancelled; then give every lease back."""
+        try:
+            while True:
+                try:
+                    await self._claim()
+                except InfraError as error:
+                    log.warning("feeder: %s: %s", error.code, error.public_message)
+                except Exception:
+                    log.exception("batches are not claimed")
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await self._let_go()
+
+    async def _claim(self) -> None:
+        if self._inherits:
+            await asyncio.to_thread(self._store.batches.end_leases, self._owner)
+            self._inherits = False
+        room = MOST - len(self._held)
+        if room <= 0:
+            return
+        lease_s = self._settings.work.lease_s
+        for batch in await asyncio.to_thread(self._store.batches.claim, self._owner, lease_s, room):
+            if batch.id in self._held:  # its step outlasted the lease: it goes on under the new one
+                self._held[batch.id][1].cancel()
+            task = asyncio.create_task(self._drive(batch), name=f"batch {batch.id}")
+            self._held[batch.id] = (batch, task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, ended: asyncio.Task[None]) -> None:
+        self._held = {batch_id: held for batch_id, held in self._held.items() if held[1] is not ended}
+
+    async def _drive(self, batch: Batch) -> None:
+        """Until the batch has ended, or somebody else has it."""
+        feed, loop = Feed(batch, self._store, self._settings), asyncio.get_running_loop()
+        while True:
+            pause_s = STEP_S
+            try:
+                if await loop.run_in_executor(self._threads, feed.step, self._capacity()):
+                    return
+                self._nudge()
+            except FenceLost:
+                log.warning("lease of batch %s lost", batch.id)
+                return
+            except FarmError as error:
+                log.warning("batch %s waits: %s: %s", batch.id, error.code, error.public_message)
+                pause_s = AWAY_S
+            except Exception:
+                log.exception("batch %s: a step broke off; again in %.0f s", batch.id, BROKEN_S)
+                feed, pause_s = Feed(batch, self._store, self._settings), BROKEN_S
+            await asyncio.sleep(pause_s)
+
+    async def _let_go(self) -> None:
+        held = list(self._held.values())
+        for _, task in held:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in held), return_exceptions=True)
+        for batch, _ in held:
+            with contextlib.suppress(InfraError):  # its lease runs out by itself
+                await asyncio.to_thread(self._store.batches.release, batch.id, batch.fence)

@@ -1,0 +1,322 @@
+"""Batches from their manifest to their results, with jobs that end at once: a real store, real files, no Ray."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.batches import feed as feed_module
+from cluster.batches.feed import Feed
+from cluster.batches.reading import media_id_of
+from cluster.batches.results import SUCCESS
+from cluster.errors import FenceLost, StoreUnavailable
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import Batch, BatchStatus, ItemStatus, SqlStore, open_store
+from cluster.storage import open_storage
+from tests.support.batches import new_batch
+
+REPORT: dict[str, Any] = {
+    "kind": "image",
+    "images": [
+        {"path": "images/w150.webp", "format": "webp", "width": 150, "height": 100, "bytes": 7},
+        {"path": "images/w150.jpg", "format": "jpeg", "width": 150, "height": 100, "bytes": 9},
+    ],
+    "stages": {"image": {"cpu_s": 0.5}},
+    "versions": {"engine": "2"},
+}
+ERROR = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
+
+
+class Farm:
+    """Feeds batches, and ends their jobs as a dispatcher would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uploads = folder / "uploads"
+        self.uploads.mkdir()
+        self.settings = FarmSettings.load()
+        self.store: SqlStore = open_store(self.settings.database)
+        self.store.upgrade()
+        self.output = open_storage(self.settings.storage.storage_uri, self.settings.storage)
+        self.outcome: Callable[[str], str] = lambda _: "ready"
+
+    def upload(self, name: str, content: bytes = b"x") -> str:
+        path = self.uploads / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path.as_uri()
+
+    def manifest(self, *lines: str) -> str:
+        (self.uploads / "list.jsonl").write_text("\n".join(lines))
+        return (self.uploads / "list.jsonl").as_uri()
+
+    def batch(self, source: str, **changes: Any) -> Batch:
+        manifest = source.endswith(".jsonl")
+        path = Path(source.removeprefix("file://"))
+        etag = None
+        if manifest:
+            from cluster.storage.local import fingerprint
+
+            etag = fingerprint(path.stat())
+        results = f"{self.settings.storage.storage_uri}/acme/batches"
+        asked = new_batch(**{"source_uri": source, "source_etag": etag, "results_uri": results} | changes)
+        return self.store.batches.create(asked)[0]
+
+    def feed(self) -> Feed:
+        (batch,) = self.store.batches.claim("feeder", 60, 1)
+        return Feed(batch, self.store, self.settings)
+
+    def work(self) -> int:
+        """End what is queued; how many there were."""
+        jobs = self.store.claim("dispatcher", 60, 1000)
+        for job in jobs:
+            status = self.outcome(job.media_id)
+            if status != "ready":
+                self.store.finish(job.id, job.fence, status=status, error=ERROR)
+                continue
+            key = f"{job.org}/{job.media_id}/0123456789abcdef/manifest.json"
+            self.output.put_bytes(key, b"{}")
+            self.store.finish(job.id, job.fence, status="ready", manifest_key=key, revision="r", report=REPORT)
+        return len(jobs)
+
+    def end(self, feed: Feed | None = None) -> Batch:
+        """Feed and work until the batch has ended."""
+        feed = feed or self.feed()
+        for _ in range(200):
+            if feed.step(slots=2):
+                return self.store.batches.get(feed.batch.id)
+            self.work()
+        raise AssertionError(f"it never ends: {self.store.batches.get(feed.batch.id)}")
+
+    def rows(self, batch: Batch) -> list[dict[str, Any]]:
+        folder = f"acme/batches/{batch.id}"
+        parts = json.loads(self.output.get_bytes(f"{folder}/{SUCCESS}"))["parts"]
+        rows = []
+        for part in parts:
+            path = self.output.local_path(f"{folder}/{part['name']}")
+            assert path is not None
+            found = pq.read_table(path).to_pylist()
+            assert len(found) == part["rows"]
+            rows += found
+        return rows
+
+
+@pytest.fixture
+def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
+    monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FARM_SCRATCH_DIR", str(tmp_path / "scratch"))
+    monkeypatch.setenv("FARM_SOURCE_PREFIXES", (tmp_path / "uploads").as_uri())
+    opened = Farm(tmp_path)
+    yield opened
+    opened.store.close()
+
+
+def test_each_line_becomes_an_item_whatever_is_wrong_with_the_others(farm: Farm) -> None:
+    good, gone, empty = farm.upload("a.jpg"), (farm.uploads / "gone.jpg").as_uri(), farm.upload("empty.jpg", b"")
+    batch = farm.batch(
+        farm.manifest(
+            json.dumps({"source": good, "media_id": "mine", "kind": "image", "shoot": 7}),
+            "{",
+            json.dumps(gone),
+            json.dumps("file:///etc/passwd"),
+            json.dumps(empty),
+            json.dumps({"source": good, "media_id": "../../x"}),
+            json.dumps({"source": good, "org": "other"}),
+        )
+    )
+    ended = farm.end()
+    assert (ended.status, ended.items, ended.ready, ended.refused) == (BatchStatus.READY, 7, 1, 6)
+    rows = farm.rows(batch)
+    codes = ["invalid_item", "source_missing", "forbidden_uri", "empty_file", "invalid_item", "invalid_item"]
+    assert [row["error_code"] for row in rows] == [None, None, *codes]
+    assert rows[2]["error_message"] == "line 2: the line is no JSON"
+    assert [(row["output"], row["width"], row["bytes"], row["key"]) for row in rows[:2]] == [
+        ("w150.webp", 150, 7, "acme/mine/0123456789abcdef/images/w150.webp"),
+        ("w150.jpg", 150, 9, "acme/mine/0123456789abcdef/images/w150.jpg"),
+    ]
+    assert (dict(rows[0]["metadata"]), rows[0]["job_cpu_s"]) == ({"shoot": "7"}, 0.5)
+
+
+def test_a_prefix_is_gone_through_in_order_by_its_glob_without_hidden_names(farm: Farm) -> None:
+    for name in ("b/1.jpg", "b/2.png", "b-c/3.jpg", "b/deep/4.jpg", ".hidden/5.jpg", "b/.6.jpg", "7.jpg", "b/é 8.jpg"):
+        farm.upload(name)
+    (farm.uploads / "link").symlink_to(farm.uploads / "b")
+    batch = farm.batch(farm.uploads.as_uri() + "/**/*.jpg", max_items=None)
+    farm.end()
+    sources = [item.source_uri or "" for item in farm.store.batches.items(batch.id)[0]]
+    names = [source.removeprefix(farm.uploads.as_uri() + "/") for source in sources]
+    assert names == ["7.jpg", "b/1.jpg", "b/deep/4.jpg", "b/%C3%A9%208.jpg", "b-c/3.jpg"]
+
+
+def test_whoever_takes_a_batch_over_goes_on_behind_the_last_item_of_it(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "GROUP", 3)
+    monkeypatch.setattr(feed_module, "GROUPS_A_STEP", 1)
+    for number in range(10):
+        farm.upload(f"in/{number}.jpg")
+    (farm.uploads / "in" / "x").mkdir()
+    farm.upload("in/x/10.jpg")
+    for source in (
+        farm.uploads.as_uri() + "/in/",
+        farm.manifest(*(json.dumps(farm.upload(f"{n}")) for n in range(11))),
+    ):
+        batch = farm.batch(source)
+        while not farm.feed().step(slots=2):  # a new owner for every step
+            farm.work()
+            held = farm.store.batches.get(batch.id)
+            farm.store.batches.release(held.id, held.fence)
+        items, _ = farm.store.batches.items(batch.id, limit=100)
+        assert len({item.source_uri for item in items}) == len(items) == 11
+
+
+def test_a_commit_that_was_lost_neither_loses_nor_doubles_an_item(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "GROUP", 2)
+    batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(5))))
+    feed = farm.feed()
+    real, calls = farm.store.batches.feed, 0
+
+    def flaky(*args: Any, **named: Any) -> Batch:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise StoreUnavailable("the job store cannot be reached")
+        return real(*args, **named)
+
+    monkeypatch.setattr(farm.store.batches, "feed", flaky)
+    with pytest.raises(StoreUnavailable):
+        feed.step(slots=2)
+    assert farm.end(feed).ready == 5
+    assert farm.store.batches.get(batch.id).items == 5
+
+
+def test_no_more_jobs_are_open_than_the_window_holds(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(9))))
+    feed = farm.feed()
+    worked = []
+    while not feed.step(slots=2):
+        worked.append(farm.work())
+    assert worked == [4, 4, 1]
+
+
+def test_what_was_made_before_is_skipped_while_it_is_there(farm: Farm) -> None:
+    lines = [json.dumps(farm.upload(f"{n}.jpg")) for n in range(3)]
+    farm.batch(farm.manifest(*lines))
+    farm.end()
+    first = (farm.uploads / "0.jpg").as_uri()
+    shutil.rmtree(Path(farm.settings.storage.storage_uri.removeprefix("file://")) / "acme" / media_id_of(first))
+    (farm.uploads / "1.jpg").write_bytes(b"another picture")
+    again = farm.batch(farm.manifest(*lines))
+    ended = farm.end()
+    assert (ended.current, ended.ready) == (1, 2)
+    current = [row for row in farm.rows(again) if row["status"] == "current"]
+    assert [row["output"] for row in current] == ["w150.webp", "w150.jpg"], "rows of what was made before"
+    farm.batch(farm.manifest(*lines), recipe_digest="e" * 64)
+    assert farm.end().ready == 3, "another recipe makes other pictures"
+
+
+def test_stopping_at_an_error_lets_running_jobs_end_and_retry_goes_on(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    lines = [json.dumps({"source": farm.upload(f"{n}.jpg"), "media_id": f"m{n}"}) for n in range(8)]
+    batch = farm.batch(farm.manifest(*lines), on_error="stop")
+    farm.outcome = lambda media_id: "failed" if media_id == "m1" else "ready"
+    ended = farm.end()
+    assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.STOPPED, 4, 3, 1)
+    farm.outcome = lambda _: "ready"
+    farm.store.batches.retry(batch.id)
+    ended = farm.end()
+    assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.READY, 8, 8, 0)
+    assert len(farm.rows(batch)) == 16
+    jobs = {item.job_id for item in farm.store.batches.items(batch.id)[0]}
+    assert len(jobs) == 8
+    assert sum(farm.store.counts().values()) == 8, "the failed job was tried again, not made anew"
+
+
+def test_a_refused_line_stops_a_batch_too(farm: Farm) -> None:
+    batch = farm.batch(
+        farm.manifest(json.dumps(farm.upload("a.jpg")), "{", json.dumps(farm.upload("b.jpg"))), on_error="stop"
+    )
+    assert farm.end().status is BatchStatus.STOPPED
+    assert [item.status for item in farm.store.batches.items(batch.id)[0]] == [ItemStatus.READY, ItemStatus.REFUSED]
+
+
+def test_a_source_that_has_come_meanwhile_is_turned_by_a_retry(farm: Farm) -> None:
+    late = (farm.uploads / "late.jpg").as_uri()
+    batch = farm.batch(farm.manifest(json.dumps({"source": late, "kind": "image", "who": "ann"})))
+    assert farm.end().refused == 1
+    farm.upload("late.jpg")
+    farm.store.batches.retry(batch.id)
+    ended = farm.end()
+    assert (ended.ready, ended.refused) == (1, 0)
+    job = farm.store.latest_for_media("acme", media_id_of(late))
+    assert job is not None
+    assert (job.kind, job.metadata) == ("image", {"who": "ann"})
+
+
+def test_a_cancelled_batch_ends_with_the_jobs_that_it_had(farm: Farm) -> None:
+    batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(3))))
+    feed = farm.feed()
+    feed.step(slots=2)
+    farm.store.batches.request_cancel(batch.id)
+    ended = farm.end(feed)
+    assert (ended.status, ended.cancelled, ended.ready) == (BatchStatus.CANCELLED, 3, 0)
+    assert {row["status"] for row in farm.rows(batch)} == {"cancelled"}
+
+
+@pytest.mark.parametrize("content", [None, b"changed"])
+def test_a_manifest_that_is_gone_or_another_one_fails_the_batch(farm: Farm, content: bytes | None) -> None:
+    farm.batch(farm.manifest(json.dumps(farm.upload("a.jpg"))))
+    (farm.uploads / "list.jsonl").unlink()
+    if content is not None:
+        (farm.uploads / "list.jsonl").write_bytes(content)
+    ended = farm.end()
+    assert ended.status is BatchStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == ("source_missing" if content is None else "source_changed")
+
+
+def test_max_items_and_the_total_bound_a_batch(farm: Farm) -> None:
+    lines = [json.dumps(farm.upload(f"{n}.jpg")) for n in range(5)]
+    batch = farm.batch(farm.manifest(*lines), max_items=3)
+    feed = farm.feed()
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == 3
+    assert farm.end(feed).items == 3
+
+
+def test_results_come_in_shards_and_those_of_an_earlier_ending_are_gone(farm: Farm) -> None:
+    batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(3))), shard_rows=4)
+    feed = farm.feed()
+    folder = f"acme/batches/{batch.id}"
+    farm.output.put_bytes(f"{folder}/part-00007.parquet", b"of an earlier ending")
+    farm.end(feed)
+    names = sorted(found.key for found in farm.output.list(folder))
+    assert names == [f"{folder}/{name}" for name in (SUCCESS, "part-00000.parquet", "part-00001.parquet")]
+    assert len(farm.rows(batch)) == 6
+
+
+def test_results_that_may_not_be_written_fail_the_batch_with_the_reason(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    farm.batch(farm.manifest(json.dumps(farm.upload("a.jpg"))), results_uri=(tmp_path / "file").as_uri())
+    ended = farm.end()
+    assert (ended.status, ended.ready) == (BatchStatus.FAILED, 1)
+    assert ended.error is not None
+    assert ended.error["code"] == "storage_refused"
+
+
+def test_a_feeder_that_lost_its_lease_changes_nothing(farm: Farm) -> None:
+    batch = farm.batch(farm.manifest(json.dumps(farm.upload("a.jpg"))))
+    feed = farm.feed()
+    farm.store.batches.release(batch.id, feed.batch.fence)
+    farm.feed()
+    with pytest.raises(FenceLost):
+        feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).items == 0
