@@ -3,12 +3,13 @@
 import logging
 from typing import Annotated
 
+import ray
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from cluster.farm_settings import FarmSettings
+from cluster.farm_settings import FarmSettings, require_token
 from cluster.settings import load
 from serve.deployments import GatewayDeployment
 from serve.settings import ServeSettings, known_recipes
@@ -25,10 +26,10 @@ class AppArgs(BaseModel):
     """Two survive the loss of one."""
     replica_cpus: Annotated[float, Field(ge=0, le=16)] = 0.2
     """A replica waits for the database most of its time."""
-    max_ongoing_requests: Annotated[int, Field(ge=1)] = 64
-    """Per replica; each may hold a thread of its pool."""
+    max_ongoing_requests: Annotated[int, Field(ge=1)] = 1024
+    """Per replica, streams of events among them; above what `serve.api.gate` refuses by itself, with a reason."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 512
-    """Before callers are told 503; Ray's default is to queue without end."""
+    """Before Ray Serve itself answers 503; its default is to queue without end."""
     control_nodes_only: bool = False
     """Keep replicas and the dispatcher off the nodes that encode (label role=control of ray-cluster.yaml)."""
 
@@ -38,6 +39,8 @@ def build(args: AppArgs) -> Application:
     load(ServeSettings)
     FarmSettings.load()
     known_recipes()
+    if ray.is_initialized():  # `serve deploy` builds on the cluster
+        require_token(ray.get_runtime_context().gcs_address)
     # Nodes that encode may be bought on the spot market, and are gone within two minutes.
     labels = {"role": "control"} if args.control_nodes_only else {}
     return GatewayDeployment.options(

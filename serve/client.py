@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,11 @@ class FarmClient:
             trust_env=not is_loopback_name(host),  # a proxy of the environment cannot reach this machine's own ports
         )
 
+    @property
+    def url(self) -> str:
+        """The farm's base URL."""
+        return self._url
+
     def __enter__(self) -> Self:
         return self
 
@@ -59,6 +65,52 @@ class FarmClient:
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Ask for the job to be stopped."""
         return self._call("POST", f"/v1/jobs/{_step(job_id)}/cancel")
+
+    def prioritise(self, job_id: str, priority: str) -> dict[str, Any]:
+        """Put the job into another class."""
+        return self._call("POST", f"/v1/jobs/{_step(job_id)}/priority", json={"priority": priority})
+
+    def policy(self) -> dict[str, Any]:
+        """Shares and limits."""
+        return self._call("GET", "/v1/policy")
+
+    def change_policy(self, policy: dict[str, Any]) -> dict[str, Any]:
+        """Have another policy hold, made from the one that does."""
+        return self._call("PUT", "/v1/policy", json=policy)
+
+    def create_batch(self, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
+        """Begin a batch, or find the one that the same request began."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._call("POST", "/v1/batches", json=body, headers=headers)
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """One batch as it stands."""
+        return self._call("GET", f"/v1/batches/{_step(batch_id)}")
+
+    def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        """Have the batch end now."""
+        return self._call("POST", f"/v1/batches/{_step(batch_id)}/cancel")
+
+    def retry_batch(self, batch_id: str) -> dict[str, Any]:
+        """Have what failed tried again."""
+        return self._call("POST", f"/v1/batches/{_step(batch_id)}/retry")
+
+    def batch_results(self, batch_id: str) -> dict[str, Any]:
+        """Where the results are, and of which parts."""
+        return self._call("GET", f"/v1/batches/{_step(batch_id)}/results")
+
+    def download_results(self, batch_id: str, part: int, path: Path) -> None:
+        """One Parquet file of the results, written to `path`."""
+        try:
+            with self._client.stream("GET", f"/v1/batches/{_step(batch_id)}/results/{part}") as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                with path.open("wb") as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
 
     def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(type, data) of everything that happens to the job, from its beginning to its end.

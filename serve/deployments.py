@@ -6,11 +6,14 @@ from ray import serve as ray_serve
 
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
-from cluster.runtime import ensure_dispatcher, nudge_quietly
+from cluster.monitoring.logs import log_as_set_up
+from cluster.runtime import ensure_dispatcher, figures_of_dispatcher, nudge_quietly
 from cluster.settings import load
 from cluster.storage import open_storage
 from serve.api import Deps, FarmApi, create_api
 from serve.background import Nudger, send_callbacks, supervise
+from serve.figures import hand_over_now_and_then
+from serve.quotas import Quotas
 from serve.settings import ServeSettings, known_recipes
 
 
@@ -20,6 +23,7 @@ def build_api(dispatcher_on: dict[str, str]) -> FarmApi:
     A replica owns no task and no state: it may be killed or replaced at any time.
     """
     settings, farm = load(ServeSettings), FarmSettings.load()
+    log_as_set_up(farm, settings)
     store = open_store(farm.database)
     deps = Deps(
         store=store,
@@ -27,10 +31,13 @@ def build_api(dispatcher_on: dict[str, str]) -> FarmApi:
         output=open_storage(farm.storage.storage_uri, farm.storage),
         settings=settings,
         recipes=known_recipes(),
+        quotas=Quotas(store),
         nudge=Nudger(nudge_quietly),
+        dispatcher=figures_of_dispatcher,
     )
     ensure = partial(ensure_dispatcher, dispatcher_on)
-    return create_api(deps, background=(partial(supervise, ensure), partial(send_callbacks, deps)))
+    works = (partial(supervise, ensure), partial(send_callbacks, deps), partial(hand_over_now_and_then, deps))
+    return create_api(deps, background=works)
 
 
 class Gateway:

@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from cluster.errors import InfraError, SettingsInvalid, StoreOutdated
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
+from cluster.node_offer import memory_bytes_here
 from cluster.settings import load
 from cluster.storage import open_storage
 from ladders import catalog
@@ -119,10 +120,7 @@ def _processors() -> Finding:
 
 
 def _memory() -> Finding:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text))
+    total = memory_bytes_here()
     enough = total >= MEMORY_BYTES
     reason = f"{total / 1e9:.1f} GB" + ("" if enough else f"; {MEMORY_BYTES / 1e9:.0f} GB are wanted")
     return Finding("memory", enough, reason, needed=False)

@@ -12,6 +12,8 @@ ApiError                        code, retryable, public_message
 ├── BodyTooLarge                body_too_large
 ├── UnsupportedBody             unsupported_body       (not JSON)
 ├── TooManyWatchers             too_many_watchers      (event streams of one replica; retryable)
+├── Overloaded                  overloaded             (this replica answers as many calls as it may; retryable)
+├── LimitReached                limit_reached          (the org's own limit of the policy; retryable)
 ├── HttpError                   http_error             (anything else that the framework refuses)
 ├── InternalError               internal_error         (a bug; carries the error_id that the log has)
 ├── UsageError                  usage                  (of the `farm` command)
@@ -99,6 +101,24 @@ class TooManyWatchers(ApiError):
 
     code = "too_many_watchers"
     retryable = True
+
+
+class Overloaded(ApiError):
+    """This replica has as many calls in hand as it may; come back."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class LimitReached(ApiError):
+    """The org has as many jobs, or has handed over as many bytes, as the policy lets it."""
+
+    code = "limit_reached"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class HttpError(ApiError):

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from cluster import errors as cluster
 from ladders import errors as ladders
@@ -41,6 +42,8 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     api.InvalidRequest: (422, "The request is not valid"),
     api.UnsupportedKind: (422, "This kind of media is not turned here"),
     api.TooManyWatchers: (503, "Too many event streams"),
+    api.Overloaded: (503, "Too many calls at once"),
+    api.LimitReached: (429, "The org has reached its limit"),
     api.HttpError: (400, "The request was refused"),
     api.InternalError: (500, "The farm failed"),
     # The media
@@ -57,6 +60,8 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     media.LimitExceeded: (422, "The media exceeds a limit"),
     media.DecoderCrashed: (422, "The media crashes its decoder"),
     media.MediaTimeout: (422, "The media takes too long"),
+    media.InvalidManifest: (422, "The manifest of the batch cannot be read"),
+    media.InvalidItem: (422, "The item of the batch cannot be used"),
     media.ProofFailed: (500, "An output failed its proof"),
     media.EncodeFailed: (500, "Encoding failed"),
     media.ScratchFull: (507, "No room on the working disk"),
@@ -82,12 +87,18 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     cluster.StoreFull: (507, "The job store is full"),
     cluster.StoreOutdated: (503, "The job store must be upgraded"),
     cluster.JobMissing: (404, "There is no such job"),
+    cluster.BatchMissing: (404, "There is no such batch"),
     cluster.InvalidJob: (422, "The job cannot be stored"),
     cluster.InvalidCursor: (422, "The cursor is not one of ours"),
     cluster.IdempotencyConflict: (422, "The idempotency key was used for another request"),
     cluster.IllegalMove: (409, "The job's status does not allow it"),
     cluster.FenceLost: (409, "Somebody else owns the job now"),
+    cluster.PolicyChanged: (409, "The policy was changed meanwhile"),
+    cluster.ClusterUnreachable: (503, "The cluster does not answer"),
+    cluster.NodeMissing: (404, "There is no such node"),
+    cluster.DrainRefused: (409, "The node cannot be taken out"),
     cluster.WorkerLost: (503, "A worker was lost"),
+    cluster.NoRoom: (503, "No node has room for this"),
     cluster.SettingsInvalid: (500, "The farm is not set up"),
 }
 
@@ -100,9 +111,13 @@ def row(error: type[Exception]) -> tuple[int, str] | None:
     return None
 
 
-def response(error: Exception, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The problem document of any error; one that nobody foresaw is logged and gets an error_id."""
+def response(error: Exception, state: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The problem document of any error; one that nobody foresaw is logged and gets an error_id.
+
+    The request's `state` is told its code, as `refused`, for whoever counts.
+    """
     found = row(type(error))
+    state["refused"] = api.InternalError.code if found is None else getattr(error, "code", "")
     if found is None:
         error_id = uuid.uuid4().hex[:12]
         log.error("error %s", error_id, exc_info=error)
@@ -131,28 +146,40 @@ def _document(
         all_headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         all_headers["Connection"] = "close"  # or the server would go on reading, and throw away, what is still coming
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        all_headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        all_headers["Retry-After"] = str(getattr(error, "retry_after_s", RETRY_AFTER_S))
     return JSONResponse(body, status, all_headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every error with a problem document, its framework's own included."""
 
-    async def typed(_: Request, error: Exception) -> JSONResponse:
-        return response(error)
+    async def typed(request: Request, error: Exception) -> JSONResponse:
+        return response(error, request.scope["state"])
 
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return response(from_validation(error))
+        return response(from_validation(error), request.scope["state"])
 
-    async def refused(_: Request, error: Exception) -> JSONResponse:
+    async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return response(from_http(error), error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route, of several
+            headers = {**(headers or {}), "Allow": ", ".join(_methods(request))}
+        return response(from_http(error), request.scope["state"], headers)
 
     app.add_exception_handler(ladders.FarmError, typed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that the path of the request knows."""
+    known: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.url.path):
+            known |= route.methods or set()
+    return sorted(known)
 
 
 def from_http(error: HTTPException) -> api.ApiError:

@@ -126,8 +126,11 @@ def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: boo
     os.environ |= {"FARM_EMBEDDED": "1", "FARM_HOST": "127.0.0.1", "FARM_PORT": str(port)}
     if data_dir is not None:
         os.environ["FARM_DATA_DIR"] = str(data_dir.absolute())
+    # Who starts a farm of their own reads its lines.
+    os.environ.setdefault("FARM_LOG_FORMAT", "text")
     # A farm of one's own reads what lies where it was started, and nothing else unless told so.
     os.environ.setdefault("FARM_SOURCE_PREFIXES", Path.cwd().as_uri())
+    os.environ.setdefault("FARM_RESULT_PREFIXES", Path.cwd().as_uri())
 
 
 def known_recipes() -> Recipes:

@@ -21,6 +21,7 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 
 from cluster.jobs import Delivery
+from cluster.monitoring import metrics
 from serve.addresses import Address, is_loopback_name, parse_address
 from serve.errors import CallbackRefused
 from serve.settings import ServeSettings
@@ -192,11 +193,19 @@ async def deliver(delivery: Delivery, deps: "Deps", client: httpx.AsyncClient, n
     key = delivery.body.get("manifest_key")
     body = delivery.body | {"manifest_url": deps.output.url(key) if key else None}
     event = Event(delivery.id, delivery.event, delivery.created_at, body)
-    outcome = await send(delivery.url, event, deps.settings, client, now)
+    trace = (await asyncio.to_thread(deps.store.get, delivery.job_id)).traceparent if deps.tracing.on else None
+    with deps.tracing.span("callback", trace, "client", job_id=delivery.job_id, attempt=delivery.attempts) as span:
+        outcome = await send(delivery.url, event, deps.settings, client, now)
+        span.set(http_status=outcome.status)
+        if not outcome.delivered:  # the problem may quote an address
+            span.fail("no answer" if outcome.status is None else f"answered {outcome.status}")
     if outcome.delivered:
+        deps.counts.add(metrics.CALLBACKS, "delivered")
+        deps.counts.observe(metrics.CALLBACK_SECONDS, (datetime.now(UTC) - delivery.created_at).total_seconds())
         await asyncio.to_thread(deps.store.delivered, delivery.id, outcome.status or 0)
         return
     wait_s = next_wait_s(delivery.attempts, outcome)
+    deps.counts.add(metrics.CALLBACKS, "given_up" if wait_s is None else "failed")
     log.warning(
         "callback %s of job %s, try %d: %s; %s",
         delivery.id,

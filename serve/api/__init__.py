@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serve import problems
-from serve.api import events, jobs, media, operations, problem_docs, recipes
+from serve.api import batches, events, jobs, media, operations, policy, problem_docs, recipes
 from serve.api.deps import Deps
 from serve.api.gate import Gate
 from serve.api.schemas import Problem
@@ -51,10 +51,10 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
     # No pages of the framework's: they load scripts from other people's servers.
     api = FarmApi(title="Transcoding farm", version=API_VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     api.state.deps = deps
-    for module in (media, jobs, events, recipes, operations, problem_docs):
+    for module in (media, jobs, events, batches, recipes, policy, operations, problem_docs):
         api.include_router(module.router)
     problems.install(api)
-    api.add_middleware(Gate, settings=deps.settings)
+    api.add_middleware(Gate, settings=deps.settings, counts=deps.counts)
     return api
 
 
@@ -63,7 +63,8 @@ def _completed(document: dict[str, Any], recipes: Sequence[str]) -> dict[str, An
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
-    schemas["CompleteRequest"]["properties"]["recipe"]["enum"] = list(recipes)
+    for asked in ("CompleteRequest", "BatchRequest"):
+        schemas[asked]["properties"]["recipe"]["enum"] = list(recipes)
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`mf_…`, made with `farm keys new`."}
     }

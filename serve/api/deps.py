@@ -2,16 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
+from cluster.errors import WorkerLost
 from cluster.jobs import JobStore
+from cluster.monitoring.counts import Counts, Wire
+from cluster.monitoring.tracing import Tracing
 from cluster.settings import StorageSettings
 from cluster.storage import Storage
 from ladders.catalog import Recipes
 from serve.auth import Caller
+from serve.quotas import Quotas
 from serve.settings import ServeSettings
+
+
+def no_dispatcher(_: Wire) -> dict[str, Any] | None:
+    """There is none."""
+    raise WorkerLost("this API runs without a dispatcher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,11 @@ class Deps:
     output: Storage  # where artifacts are published
     settings: ServeSettings
     recipes: Recipes
+    quotas: Quotas
     nudge: Callable[[], None]  # tells the dispatcher that there is work; never fails, never waits
+    dispatcher: Callable[[Wire], dict[str, Any] | None] = no_dispatcher  # see runtime.figures_of_dispatcher
+    counts: Counts = field(default_factory=Counts)  # of this process, until the dispatcher has them
+    tracing: Tracing = field(default_factory=lambda: Tracing("api"))
     watching: set[object] = field(default_factory=set)  # the event streams that are open in this process
 
 

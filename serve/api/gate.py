@@ -5,16 +5,22 @@ document and an endpoint that somebody adds tomorrow are all closed.
 """
 
 import logging
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.monitoring import metrics
+from cluster.monitoring.counts import Counts
 from serve import problems
 from serve.auth import Caller, identify, owner_of_this_machine
-from serve.errors import BodyTooLarge, UnsupportedBody
+from serve.errors import BodyTooLarge, Overloaded, UnsupportedBody
 from serve.settings import ServeSettings
 
+# More calls would wait for longer than their callers do. Refused here and not by Ray Serve, whose refusal says neither
+# why nor when to come back. Streams of events have a bound of their own.
+IN_HAND_MAX = 256
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 log = logging.getLogger(__name__)
@@ -23,10 +29,12 @@ log = logging.getLogger(__name__)
 class Gate:
     """Authenticates, bounds and answers for what escapes from the application."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServeSettings, counts: Counts) -> None:
         self._app = app
+        self._counts = counts
         self._keys = settings.keys
         self._limit = settings.body_limit_bytes
+        self._in_hand = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -34,20 +42,27 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = False
+        asked = time.monotonic()
+        scope.setdefault("state", {})
 
         async def sending(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._count(scope, message["status"], time.monotonic() - asked)
                 headers = MutableHeaders(scope=message)
                 # Never guessed into a script, never shown from a cache to somebody else.
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        weight = 0 if scope["path"].endswith("/events") else 1
+        self._in_hand += weight
         try:
             if scope["path"] not in OPEN_PATHS:
-                scope.setdefault("state", {})["caller"] = self._caller(scope)
+                if self._in_hand > IN_HAND_MAX:
+                    raise Overloaded(f"{IN_HAND_MAX} calls are in hand here: come back")
+                scope["state"]["caller"] = self._caller(scope)
             await self._app(scope, await self._bounded(scope, receive), sending)
         except ClientDisconnect:
             return  # nobody is left to be told
@@ -55,7 +70,17 @@ class Gate:
             if started:
                 log.exception("the answer to %s %s broke off", scope["method"], scope["path"])
                 raise
-            await problems.response(error)(scope, receive, sending)
+            await problems.response(error, scope["state"])(scope, receive, sending)
+        finally:
+            self._in_hand -= weight
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        # The pattern, never the path: that holds ids. What matches none is one route, whatever is asked for.
+        route = getattr(scope.get("route"), "path", "none")
+        self._counts.add(metrics.CALLS, route, str(status))
+        self._counts.observe(metrics.CALL_SECONDS, seconds, route)
+        if "refused" in scope["state"]:
+            self._counts.add(metrics.REFUSALS, scope["state"]["refused"])
 
     def _caller(self, scope: Scope) -> Caller:
         headers = Headers(scope=scope)

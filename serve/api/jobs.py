@@ -8,7 +8,16 @@ from fastapi import APIRouter, Path, Query
 from cluster.jobs import Job, JobPage, JobStatus
 from serve.api.deps import Deps, Farm, Who
 from serve.api.problem_docs import problems
-from serve.api.schemas import CURSOR_PATTERN, JOB_ID_PATTERN, ORG_PATTERN, JobList, JobStatusName, JobView
+from serve.api.schemas import (
+    CURSOR_PATTERN,
+    JOB_ID_PATTERN,
+    ORG_PATTERN,
+    JobList,
+    JobStatusName,
+    JobView,
+    Priority,
+    Wire,
+)
 from serve.api.views import job_view, visible
 from serve.auth import Caller
 
@@ -16,6 +25,13 @@ PAGE = 50
 PAGE_MAX = 200
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+class PriorityRequest(Wire):
+    """The class that a job shall be of."""
+
+    priority: Priority
+
 
 JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, examples=["0198c2f0-8d2a-7c3e-9f10-5b2d6f0a1c3d"])]
 
@@ -67,6 +83,21 @@ async def cancel_job(job_id: JobId, farm: Farm, caller: Who) -> JobView:
     caller.must_write()
     await job_of(job_id, farm, caller)
     job = await asyncio.to_thread(farm.store.request_cancel, job_id)
+    farm.nudge()
+    return job_view(job)
+
+
+@router.post(
+    "/{job_id}/priority",
+    operation_id="prioritiseJob",
+    summary="Put a job into another class",
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 500, 503),
+)
+async def prioritise_job(job_id: JobId, body: PriorityRequest, farm: Farm, caller: Who) -> JobView:
+    """Queued or running; what of it runs already runs on."""
+    caller.must_write()
+    await job_of(job_id, farm, caller)
+    job = await asyncio.to_thread(farm.store.prioritise, job_id, body.priority)
     farm.nudge()
     return job_view(job)
 

@@ -1,6 +1,7 @@
 """Uploads that are complete, and what has become of them."""
 
 import asyncio
+import logging
 import re
 from dataclasses import replace
 from typing import Annotated
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from cluster.errors import SourceMissing
 from cluster.jobs import Job, JobStatus, NewJob
+from cluster.monitoring.logs import trace_id_of
 from cluster.storage.sources import SourceObject, Sources
 from cluster.storage.urls import AllowedSources
 from ladders.model import Recipe
@@ -24,11 +26,13 @@ from serve.api.schemas import (
     MediaView,
 )
 from serve.api.views import media_view
-from serve.errors import Forbidden, NotFound, UnsupportedKind
+from serve.errors import Forbidden, LimitReached, NotFound, UnsupportedKind
 from serve.webhooks import check_callback
 
 POLL_AFTER_S = 2  # progress is written about once a second
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/media", tags=["media"])
 
@@ -50,7 +54,7 @@ MediaId = Annotated[
                 "Retry-After": {"description": "Seconds until it is worth asking.", "schema": {"type": "integer"}},
             },
         },
-        **problems(400, 401, 403, 404, 413, 415, 422, 500, 502, 503, 507),
+        **problems(400, 401, 403, 404, 413, 415, 422, 429, 500, 502, 503, 507),
     },
 )
 async def complete(
@@ -76,9 +80,13 @@ async def complete(
         raise Forbidden("this key may not act for that org")
     if body.callback_url is not None:
         check_callback(body.callback_url, farm.settings)
-    job = await asyncio.to_thread(
-        _accept, org, media_id, body, idempotency_key, request.headers.get("traceparent"), farm
-    )
+    # W3C Trace Context: a header that cannot be read is as good as none.
+    header = request.headers.get("traceparent", "")
+    with farm.tracing.span("complete", header if TRACEPARENT.fullmatch(header) else None, "server", org=org) as span:
+        job = await asyncio.to_thread(_accept, org, media_id, body, idempotency_key, span.traceparent, farm)
+        span.set(job_id=job.id, media_id=media_id, recipe=job.recipe_name)
+    trace_id = trace_id_of(span.traceparent)
+    log.debug("upload accepted", extra={"job_id": job.id, "org": org, "trace_id": trace_id})
     farm.nudge()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
@@ -92,7 +100,7 @@ def _accept(
 ) -> Job:
     """The committed job, or the one that the same key gave before."""
     recipe = farm.recipes.get(body.recipe)
-    _check_kind(recipe, body.kind)
+    check_kind(recipe, body.kind)
     if body.vmaf is not None:
         recipe = recipe.model_copy(update={"vmaf": body.vmaf})
     asked = NewJob(
@@ -108,22 +116,26 @@ def _accept(
         priority=body.priority,
         callback_url=body.callback_url,
         metadata=dict(body.metadata),
-        # W3C Trace Context: a header that cannot be read is as good as none.
-        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=traceparent,
     )
     try:
         source = _source(body.source, org, farm)
-    except (SourceMissing, EmptyFile):
-        # Uploads are removed once they are turned; whoever repeats a call after that still gets its answer.
+        farm.quotas.check(org, source.size_bytes)
+    except (SourceMissing, EmptyFile, LimitReached):
+        # Uploads are removed once they are turned, and limits are reached; who repeats a call still gets its answer.
         earlier = farm.store.created_before(asked, idempotency_key) if idempotency_key is not None else None
         if earlier is None:
             raise
         return earlier
-    job, _ = farm.store.create(replace(asked, source_etag=source.etag, source_bytes=source.size_bytes), idempotency_key)
+    job, is_new = farm.store.create(
+        replace(asked, source_etag=source.etag, source_bytes=source.size_bytes), idempotency_key
+    )
+    if is_new:
+        farm.quotas.accepted(org, source.size_bytes)
     return job
 
 
-def _check_kind(recipe: Recipe, kind: str) -> None:
+def check_kind(recipe: Recipe, kind: str) -> None:
     """Say at once that a recipe makes nothing of a kind, where the kind is said."""
     if kind == "image" and recipe.image is None:
         raise UnsupportedKind(f"the recipe {recipe.name} makes no pictures: choose another recipe")

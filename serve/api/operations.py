@@ -2,13 +2,14 @@
 
 import asyncio
 
-from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Response
 
 from cluster.errors import StoreUnavailable
+from cluster.monitoring.counts import CONTENT_TYPE
 from serve.api.deps import Farm
 from serve.api.problem_docs import problems
 from serve.api.schemas import Health
+from serve.figures import figures
 
 PING_S = 5.0
 
@@ -41,13 +42,13 @@ async def get_readiness(farm: Farm) -> Health:
 @router.get(
     "/metrics",
     operation_id="getMetrics",
-    summary="Jobs by status, for Prometheus",
-    response_class=PlainTextResponse,
-    responses=problems(401, 500, 503),
+    summary="The farm's figures, for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}},
+        **problems(401, 500),
+    },
 )
-async def get_metrics(farm: Farm) -> PlainTextResponse:
-    """The job store's own count, the same from every replica."""
-    counts = await asyncio.to_thread(farm.store.counts)
-    lines = ["# HELP farm_jobs Jobs by status.", "# TYPE farm_jobs gauge"]
-    lines += [f'farm_jobs{{status="{status.value}"}} {count}' for status, count in sorted(counts.items())]
-    return PlainTextResponse("\n".join(lines) + "\n")
+async def get_metrics(farm: Farm) -> Response:
+    """The same from every replica; `farm_store_up` and `farm_dispatcher_up` say whose figures are missing."""
+    return Response(await asyncio.to_thread(figures, farm), media_type=CONTENT_TYPE)

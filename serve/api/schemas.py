@@ -112,6 +112,9 @@ class ProgressView(Wire):
     stage: str
     percent: float
     renditions: dict[str, RenditionProgress]
+    """Those that are made."""
+    reused: list[str]
+    """Renditions and audio tracks that the item's last revision has unchanged; they are not made again."""
     audio: str
     chunks: ChunkProgress
 
@@ -149,6 +152,7 @@ class JobView(Wire):
                         "stage": "encoding",
                         "percent": 41.5,
                         "renditions": {"720p": {"frames_done": 144, "frames": 347}},
+                        "reused": ["360p"],
                         "audio": "done",
                         "chunks": {"done": 1, "total": 4},
                     },
@@ -158,6 +162,7 @@ class JobView(Wire):
                     "created_at": "2026-11-21T09:00:00.000000Z",
                     "started_at": "2026-11-21T09:00:00.300000Z",
                     "finished_at": None,
+                    "batch_id": None,
                 }
             ]
         }
@@ -180,6 +185,8 @@ class JobView(Wire):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    batch_id: str | None
+    """The batch that it is an item of."""
 
 
 class JobList(Wire):

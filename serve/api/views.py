@@ -40,12 +40,13 @@ def job_view(job: Job) -> JobView:
         attempts=job.attempts,
         cancel_requested=job.cancel_requested,
         progress=progress_view(job.progress),
-        error=_error_view(job.error),
+        error=error_view(job.error),
         revision=job.revision,
         metadata=job.metadata,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        batch_id=job.batch_id,
     )
 
 
@@ -60,12 +61,13 @@ def progress_view(progress: dict[str, Any]) -> ProgressView | None:
             name: RenditionProgress(frames_done=one["frames_done"], frames=one["frames"])
             for name, one in progress["renditions"].items()
         },
+        reused=progress.get("reused", []),
         audio=progress["audio"],
         chunks=ChunkProgress(done=progress["chunks"]["done"], total=progress["chunks"]["total"]),
     )
 
 
-def _error_view(error: dict[str, Any] | None) -> ErrorView | None:
+def error_view(error: dict[str, Any] | None) -> ErrorView | None:
     if error is None:
         return None
     detail = public_detail(error["detail"])
@@ -98,5 +100,5 @@ def media_view(newest: Job, published: Job, output: Storage) -> MediaView:
         revision=published.revision,
         artifacts=artifacts,
         report=published.report,
-        error=_error_view(newest.error),
+        error=error_view(newest.error),
     )

@@ -2,7 +2,15 @@
 
 import typer
 
-from serve.cli import farm_commands, image_commands, media_commands, remote_commands
+from serve.cli import (
+    batch_commands,
+    farm_commands,
+    image_commands,
+    media_commands,
+    node_commands,
+    policy_commands,
+    remote_commands,
+)
 
 app = typer.Typer(
     name="farm",
@@ -14,4 +22,7 @@ app = typer.Typer(
 media_commands.register(app)
 image_commands.register(app)
 remote_commands.register(app)
+batch_commands.register(app)
+policy_commands.register(app)
 farm_commands.register(app)
+node_commands.register(app)

@@ -11,8 +11,10 @@ import traceback
 from enum import IntEnum
 
 from cluster.errors import (
+    DrainRefused,
     ForbiddenUri,
     InvalidKey,
+    NodeMissing,
     ObjectExists,
     SettingsInvalid,
     SourceMissing,
@@ -41,8 +43,10 @@ class ExitCode(IntEnum):
 # What the user chose wrongly, as opposed to what broke.
 _USAGE: tuple[type[Exception], ...] = (
     LadderError,
+    DrainRefused,
     ForbiddenUri,
     InvalidKey,
+    NodeMissing,
     ObjectExists,
     SettingsInvalid,
     SourceMissing,

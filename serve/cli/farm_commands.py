@@ -41,8 +41,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(database, name="db")
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine can do, and why not where it cannot."""
+def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="The running farm that this node belongs to.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine can do, and why not where it cannot; or what the cluster is doing."""
+    if cluster:
+        _doctor_cluster(as_json)
+        return
     from serve.doctor import examine
 
     findings = examine()
@@ -58,16 +64,33 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
+def _doctor_cluster(as_json: bool) -> None:
+    from serve.cli.cluster_table import print_cluster
+    from serve.cluster_doctor import examine_cluster
+
+    state = examine_cluster()
+    if as_json:
+        typer.echo(json.dumps(state.to_wire()))
+    else:
+        print_cluster(state, Console(highlight=False, soft_wrap=True))
+    if state.problems:
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
 def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API, on loopback.")] = 8000,
     data: Annotated[Path | None, typer.Option(help="Folder for the job store and outputs.", metavar="DIR")] = None,
 ) -> None:
     """Run the whole farm on this machine until Ctrl-C: Ray, the dispatcher and the API."""
+    from cluster.farm_settings import FarmSettings
+    from cluster.monitoring.logs import log_as_set_up
     from serve.embedded import EmbeddedFarm
 
     typer.echo("farm: starting Ray, the dispatcher and the API …")
     try:
-        with EmbeddedFarm(port=port, data_dir=data) as farm:
+        embedded = EmbeddedFarm(port=port, data_dir=data)
+        log_as_set_up(FarmSettings.load(), embedded.settings)
+        with embedded as farm:
             typer.echo(f"farm: the API is at {farm.url}, outputs go to {farm.storage_uri}")
             typer.echo("farm: sources may come from " + ", ".join(farm.source_prefixes))
             typer.echo("farm: try `farm submit FILE --wait`; Ctrl-C ends the farm, accepted jobs are kept")

@@ -4,24 +4,24 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from cluster.errors import ChecksumMismatch, InvalidKey, ObjectExists, ObjectMissing
+from cluster.errors import ChecksumMismatch, ObjectExists
 from cluster.farm_settings import FarmSettings
 from cluster.publish import MANIFEST, clear_unfinished
 from cluster.storage import Storage, open_storage
-from cluster.storage.base import sha256_of
 from cluster.storage.urls import parse_place
+from cluster.verify import verify_below
 from ladders.model import Recipe
 from pipelines.facts import MediaInfo
 from pipelines.signatures import HEAD_BYTES, is_picture
 from pipelines.wire import to_wire
 from serve.cli.exits import report
+from serve.cli.printable import printable
 from serve.cli.progress import display
 from serve.cli.report_table import counted, made_of, print_report, print_stages
 from serve.errors import UsageError
@@ -29,7 +29,6 @@ from serve.settings import known_recipes
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Vmaf = Literal["off", "sampled", "full"]
-HASHES_AT_ONCE = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -146,61 +145,35 @@ def transcode(
 
 def verify(
     where: Annotated[
-        str, typer.Argument(help="A manifest, its folder, or s3://bucket/prefix.", metavar="MANIFEST|DIR|URI")
+        str,
+        typer.Argument(
+            help="A manifest, its folder, or a folder, file:// or s3:// place that holds many.",
+            metavar="MANIFEST|DIR|URI",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Read back everything that a manifest lists and compare sizes and SHA-256."""
+    """Read back all that a manifest lists, or all manifests below a place, and compare sizes and SHA-256."""
     uri = where if "://" in where else plain(where).as_uri()
     uri = uri.removesuffix("/").removesuffix("/" + MANIFEST)
     place = parse_place(uri)
     if place.scheme == "file" and not Path(place.path).exists():
         raise UsageError(f"{where} does not exist")
-    storage = open_storage(uri, FarmSettings.load().storage)
-    if storage.stat(MANIFEST) is None:
-        raise ObjectMissing(f"there is no {MANIFEST} in {where}")
-    artifacts = _artifacts(storage.get_bytes(MANIFEST), where)
-    with ThreadPoolExecutor(HASHES_AT_ONCE) as pool:
-        found = zip(artifacts, pool.map(lambda artifact: _damage(artifact, storage), artifacts), strict=True)
-        problems = {artifact["path"]: problem for artifact, problem in found if problem is not None}
-    told = {"manifest": f"{uri}/{MANIFEST}", "artifacts": len(artifacts), "damaged": list(problems)}
-    if not problems:
-        typer.echo(json.dumps(told) if as_json else f"{counted(len(artifacts), 'artifact')} as the manifest says")
+    found = verify_below(open_storage(uri, FarmSettings.load().storage))
+    if found.damaged.keys() == {MANIFEST} and not found.artifacts:
+        raise UsageError(f"the {MANIFEST} in {where} is not a manifest of the farm")
+    told = {
+        "place": uri, "manifests": found.manifests, "artifacts": found.artifacts, "damaged": list(found.damaged),
+    }  # fmt: skip
+    if not found.damaged:
+        manifests = "the manifest says" if found.manifests == 1 else f"{found.manifests} manifests say"
+        typer.echo(json.dumps(told) if as_json else f"{counted(found.artifacts, 'artifact')} as {manifests}")
         return
-    for problem in problems.values():
-        typer.echo(problem, err=True)
-    error = ChecksumMismatch(f"{len(problems)} of {counted(len(artifacts), 'artifact')} damaged or missing")
+    for key, problem in found.damaged.items():
+        typer.echo(f"{printable(key)}: {problem}", err=True)
+    error = ChecksumMismatch(f"{len(found.damaged)} of {counted(found.artifacts, 'artifact')} damaged or missing")
     error.retryable = False  # a farm may have read an object badly; what was looked at here stays damaged
     raise typer.Exit(report(error, as_json, **told))
-
-
-def _artifacts(manifest: bytes, where: str) -> list[dict[str, Any]]:
-    try:
-        artifacts = json.loads(manifest)["artifacts"]
-        return [{"path": str(a["path"]), "sha256": str(a["sha256"]), "bytes": int(a["bytes"])} for a in artifacts]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"the {MANIFEST} in {where} is not a manifest of the farm") from None
-
-
-def _damage(artifact: dict[str, Any], storage: Storage) -> str | None:
-    """What is wrong with one artifact, None when nothing is."""
-    path = artifact["path"]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            here = storage.local_path(path)
-            if here is None:
-                here = Path(folder) / "artifact"
-                storage.get_file(path, here)
-            if not here.is_file():
-                return f"{path}: missing"
-            found = here.stat().st_size
-            if found != artifact["bytes"]:
-                return f"{path}: {found} bytes instead of {artifact['bytes']}"
-            return None if sha256_of(here) == artifact["sha256"] else f"{path}: its bytes are not those published"
-        except ObjectMissing:
-            return f"{path}: missing"
-        except (ChecksumMismatch, InvalidKey) as error:
-            return f"{path}: {error.public_message}"
 
 
 def plain(path: str) -> Path:

@@ -56,11 +56,11 @@ def submit(
         try:
             job_id = farm.complete(media_id or _media_id(source), body, idempotency_key or None)["job_id"]
         except FarmRefused as error:
-            raise _with_remedy(error) from None
+            raise with_remedy(error) from None
         if wait and not as_json:
             typer.echo(f"job {job_id}", err=True)
         job = _follow(farm, job_id, as_json) if wait else farm.job(job_id)
-    _show(job, as_json)
+    show_job(job, as_json)
     raise typer.Exit(_code(job))
 
 
@@ -72,14 +72,14 @@ def status(
     """Say how far a job is."""
     with FarmClient(load(ClientSettings)) as farm:
         job = _follow(farm, job_id, as_json) if wait else farm.job(job_id)
-    _show(job, as_json)
+    show_job(job, as_json)
     raise typer.Exit(_code(job))
 
 
 def cancel(job_id: JobId, as_json: AsJson = False) -> None:
     """Stop a job; its media processes end within two seconds."""
     with FarmClient(load(ClientSettings)) as farm:
-        _show(farm.cancel(job_id), as_json)
+        show_job(farm.cancel(job_id), as_json)
 
 
 def _follow(farm: FarmClient, job_id: str, as_json: bool) -> dict[str, Any]:
@@ -104,7 +104,8 @@ def _code(job: dict[str, Any]) -> int:
     return ExitCode.INFRASTRUCTURE if job["status"] == "cancelled" else ExitCode.DONE
 
 
-def _show(job: dict[str, Any], as_json: bool) -> None:
+def show_job(job: dict[str, Any], as_json: bool) -> None:
+    """Print how a job stands."""
     if as_json:
         typer.echo(json.dumps(job))
         return
@@ -127,7 +128,7 @@ def _uri(source: str) -> str:
     return path.as_uri()
 
 
-def _with_remedy(error: FarmRefused) -> FarmRefused:
+def with_remedy(error: FarmRefused) -> FarmRefused:
     """The refusal with what its reader can do about it, where that is a setting of the farm."""
     if error.code != ForbiddenUri.code:
         return error

@@ -62,6 +62,9 @@ def _print_renditions(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     for reason in sorted({made["vmaf_missing"] for made in report["renditions"] if made.get("vmaf_missing")}):
         console.print(f"no VMAF: {reason}")
+    reused = [made["name"] for made in (*report["renditions"], *report["audio"]) if made.get("reused_from")]
+    if reused:
+        console.print(f"not made again, because an earlier revision has the same: {', '.join(reused)}")
     proven = sum(1 for made in report["renditions"] if made["proof"]["ok"])
     if report["renditions"]:
         console.print(f"{proven} of {counted(len(report['renditions']), 'rendition')} proven frame by frame")

@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
+import httpx
 import psutil
 import pytest
 import ray
@@ -17,32 +20,45 @@ from PIL import Image
 from pydantic import SecretStr
 
 from cluster.runtime import DISPATCHER, NAMESPACE
+from serve.batch_results import batch_table
 from serve.client import FarmClient
 from serve.embedded import EmbeddedFarm, free_port
 from serve.errors import FarmRefused
 from serve.interrupts import ASKING
 from serve.settings import ClientSettings
+from tests.support.collector import Collector, SpanSeen, collecting
 from tests.support.media import Sound, clip
 
 ENDED = {"ready", "failed", "cancelled"}
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmClient]:
+def collector() -> Iterator[Collector]:
+    """Where the farm's spans go."""
+    with collecting() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[EmbeddedFarm]:
     """One farm for all tests here: it takes ten seconds to start."""
     folder = tmp_path_factory.mktemp("farm")
     kept = dict(os.environ)
+    os.environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     handlers = [signal.getsignal(number) for number in ASKING]
     try:
-        with (
-            EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started,
-            FarmClient(ClientSettings(url=started.url, api_key=SecretStr(""))) as client,
-        ):
-            yield client
+        with EmbeddedFarm(port=free_port(), data_dir=folder, isolated=True) as started:
+            yield started
     finally:
         os.environ.clear()
         os.environ.update(kept)
     assert [signal.getsignal(number) for number in ASKING] == handlers, "an ended farm gives signals back"
+
+
+@pytest.fixture(scope="module")
+def farm(embedded: EmbeddedFarm) -> Iterator[FarmClient]:
+    with FarmClient(ClientSettings(url=embedded.url, api_key=SecretStr(""))) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +138,59 @@ def test_an_uploaded_video_becomes_a_ladder_that_decodes_to_every_frame(farm: Fa
     assert any(path.startswith("poster/") for path in paths)
     with av.open(paths["hls/master.m3u8"].removeprefix("file://")) as playlist:
         assert sum(1 for _ in playlist.decode(video=0)) == 60
+    job = wait(farm, submit(farm, source, "clip-1", vmaf="off"))
+    assert job["progress"]["chunks"]["total"] == 0, "of the same ladder nothing is made again"
+    again = farm.media("clip-1", "acme")
+    assert again["report"]["renditions"][0]["reused_from"] == media["revision"] != again["revision"]
+
+
+def test_a_job_is_one_trace_from_the_call_to_each_media_process_and_its_figures_are_shown(
+    embedded: EmbeddedFarm, farm: FarmClient, collector: Collector
+) -> None:
+    trace_id, caller_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"traceparent": f"00-{trace_id}-{caller_id}-01"}
+    body = {"source": small(frames=90, audio=(Sound(),)).as_uri(), "recipe": "preview"}
+    call = httpx.post(f"{embedded.url}/v1/media/traced/complete", json=body, headers=headers, timeout=30)
+    job = wait(farm, call.json()["job_id"])
+    assert job["status"] == "ready", job["error"]
+
+    def mine() -> list[SpanSeen]:
+        return [span for span in list(collector.spans) if span.trace_id == trace_id]
+
+    collector.wait_for(lambda _: any(span.name == "job" for span in mine()))
+    spans = {span.span_id: span for span in mine()}
+    assert len({span.name for span in spans.values()}) == len(spans), "each once"
+    above = {span.name: spans[span.parent_id].name for span in spans.values() if span.parent_id != caller_id}
+    assert [span.name for span in spans.values() if span.parent_id == caller_id] == ["complete"]
+    assert above["job"] == "complete"
+    assert {above[name] for name in ("queued", "inspect", "chunk 0", "audio", "finish")} == {"job"}
+    for name, step in {"inspect": "inspect", "chunk": "chunk 0", "audio": "audio", "join": "finish"}.items():
+        assert above[f"media {name}"] == step
+    by_name = {span.name: span for span in spans.values()}
+    assert (by_name["complete"].service, by_name["job"].service) == ("farm-api", "farm-dispatcher")
+    assert by_name["job"].attributes["farm.job_id"] == job["job_id"]
+    media = by_name["media chunk"]
+    assert media.attributes["farm.cpu_s"] > 0
+    assert media.attributes["farm.frames"] == 90
+    assert by_name["chunk 0"].began_s - 1 <= media.began_s <= media.ended_s <= by_name["chunk 0"].ended_s + 1
+
+    samples = httpx.get(f"{embedded.url}/metrics", timeout=30).text.splitlines()
+    for beginning in (
+        "farm_dispatcher_up 1.0",
+        'farm_chunk_seconds_count{codec="h264",node_kind="plain"}',
+        'farm_jobs_ended_total{code="",status="ready"}',
+        'farm_http_answers_total{route="/v1/media/{media_id}/complete",status="202"}',
+        'farm_scratch_free_ratio{node="',
+    ):
+        assert any(line.startswith(beginning) for line in samples), beginning
+    lines = [line for file in ray_logs().glob("worker-*.err") for line in file.read_text().splitlines()]
+    (ended,) = [line for line in lines if "job ended" in line and job["job_id"] in line]
+    assert f"trace_id={trace_id}" in ended
+
+
+def ray_logs() -> Path:
+    node: Any = ray._private.worker.global_worker.node
+    return Path(node.get_logs_dir_path())
 
 
 def photo(folder: Path, name: str, width: int = 800, height: int = 600, **saved: Any) -> Path:
@@ -131,7 +200,7 @@ def photo(folder: Path, name: str, width: int = 800, height: int = 600, **saved:
 
 
 def test_an_uploaded_picture_becomes_its_variants_within_a_second_of_an_idle_farm(
-    farm: FarmClient, uploads: Path
+    embedded: EmbeddedFarm, farm: FarmClient, uploads: Path
 ) -> None:
     wait(farm, submit(farm, photo(uploads, "first.jpg"), "photo-0", recipe="web"))  # the engine is up by now
     took = sorted(
@@ -150,6 +219,7 @@ def test_an_uploaded_picture_becomes_its_variants_within_a_second_of_an_idle_far
         assert small.size == (600, 450)
     assert media["report"]["source"]["format"] == "jpeg"
     assert media["report"]["picture_html"].startswith("<picture>")
+    assert 'farm_picture_seconds_count{engine="pillow",lane="cpu"}' in httpx.get(f"{embedded.url}/metrics").text
 
 
 def test_a_recipe_with_both_parts_turns_a_picture_by_its_image_part(farm: FarmClient, uploads: Path) -> None:
@@ -231,3 +301,24 @@ def test_cancelling_stops_running_media_processes_within_two_seconds(farm: FarmC
         assert time.monotonic() - asked < 2.0
         time.sleep(0.02)
     assert wait(farm, job_id, "cancelled", within_s=5.0)["status"] == "cancelled"
+
+
+def test_a_batch_of_everything_ends_with_a_row_for_each_output(farm: FarmClient, uploads: Path) -> None:
+    folder = uploads / "batch"
+    folder.mkdir()
+    for number in range(3):
+        photo(folder, f"{number}.jpg", 300, 200)
+    shutil.copy(small(frames=30), folder / "clip.mp4")
+    (folder / "not.mp4").write_bytes(b"no media at all")
+    batch = farm.create_batch({"source": f"{folder.as_uri()}/", "recipe": "preview", "org": "acme"})
+    deadline = time.monotonic() + 120
+    while batch["finished_at"] is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        batch = farm.batch(batch["batch_id"])
+    assert (batch["status"], batch["counts"]["ready"], batch["counts"]["failed"]) == ("ready", 4, 1)
+    rows = batch_table(batch["batch_id"], ClientSettings(url=farm.url, api_key=SecretStr(""))).to_pylist()
+    assert [row["error_code"] for row in rows if row["status"] == "failed"] == ["not_media"]
+    storage = Path(urlsplit(batch["results"]).path).parents[2]
+    made = {(row["output_kind"], row["output"]): storage / row["key"] for row in rows if row["key"]}
+    assert {kind for kind, _ in made} == {"video", "image"}
+    assert all(path.is_file() for path in made.values())

@@ -15,6 +15,7 @@ from cluster.settings import DatabaseSettings, StorageSettings
 from cluster.storage import open_storage
 from ladders.catalog import Recipes
 from serve.api import Deps, create_api
+from serve.quotas import Quotas
 from serve.settings import ServeSettings
 from tests.support.media import Sound, clip
 
@@ -57,6 +58,7 @@ PROGRESS: dict[str, Any] = {
     "stage": "encoding",
     "percent": 50.0,
     "renditions": {"360p": {"frames_done": 60, "frames": 120}},
+    "reused": ["180p"],
     "audio": "encoding",
     "chunks": {"done": 1, "total": 4},
 }
@@ -84,6 +86,7 @@ def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
             output=open_storage(storage.storage_uri, storage),
             recipes=Recipes(),
             settings=ServeSettings(**({"embedded": True} | settings)),
+            quotas=Quotas(store),
             nudge=lambda: nudges.append(None),
         )
         return ApiFarm(store, storage, uploads, deps, nudges)

@@ -14,7 +14,9 @@ JOBS = os.environ["FARM_TEST_JOBS"].split()
 SOURCE = os.environ["FARM_TEST_SOURCE"]
 KINDS = ("image", "video", "audio")
 BOTH = ("standard", "preview")
-KNOWN = {"job_id": JOBS, "media_id": ["clip"], "name": ["standard"], "code": ["not_found"]}
+MANIFEST = os.environ["FARM_TEST_MANIFEST"]
+BATCHES = os.environ["FARM_TEST_BATCHES"].split()
+KNOWN = {"batch_id": BATCHES, "job_id": JOBS, "media_id": ["clip"], "name": ["standard"], "code": ["not_found"]}
 
 
 @schemathesis.hook
@@ -28,7 +30,10 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     if isinstance(body, dict) and isinstance(body.get("source"), str) and chance.random() < 0.5:
-        body["source"] = SOURCE
+        is_batch = context.operation.path == "/v1/batches"
+        body["source"] = MANIFEST if is_batch else SOURCE
+        if is_batch:
+            body.pop("results", None)
     # A recipe that makes nothing of the kind is refused, which no schema can say: keep to those that make everything.
     if isinstance(body, dict) and body.get("kind") in KINDS and body.get("recipe", "standard") not in BOTH:
         body["kind"] = "auto"

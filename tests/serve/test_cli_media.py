@@ -59,7 +59,7 @@ def test_transcode_makes_a_ladder_that_verify_finds_whole_until_it_is_damaged(
     assert (out / "hls" / "master.m3u8").is_file()
     assert not list(out.glob(".*"))
 
-    for where in (out, out / "manifest.json", out.as_uri()):
+    for where in (out, out / "manifest.json", out.as_uri(), tmp_path, tmp_path.as_uri()):
         assert farm("verify", where) == ExitCode.DONE
     assert farm("verify", out, "--json") == ExitCode.DONE
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -77,6 +77,8 @@ def test_transcode_makes_a_ladder_that_verify_finds_whole_until_it_is_damaged(
     assert f"{segment.relative_to(out)}: its bytes are not those published" in err
     assert "hls/master.m3u8: missing" in err
     assert err[-1].startswith("error: checksum_mismatch: 2 of ")
+    assert farm("verify", tmp_path) == ExitCode.INFRASTRUCTURE
+    assert "out/hls/master.m3u8: missing" in capsys.readouterr().err.splitlines()
 
 
 def test_transcode_does_not_mix_its_outputs_with_those_of_another_recipe(

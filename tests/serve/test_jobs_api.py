@@ -25,6 +25,7 @@ def test_a_running_job_shows_its_progress_per_rendition(farm: ApiFarm) -> None:
     shown = farm.client().get(f"/v1/jobs/{job.id}").json()
     assert shown["status"] == "processing"
     assert shown["progress"]["renditions"] == {"360p": {"frames_done": 60, "frames": 120}}
+    assert shown["progress"]["reused"] == ["180p"]
     assert shown["attempts"] == 1
 
 
@@ -98,7 +99,7 @@ def test_a_running_job_is_asked_to_stop_and_the_dispatcher_is_woken(farm: ApiFar
     farm.nudges.clear()
     answer = farm.client().post(f"/v1/jobs/{job.id}/cancel")
     assert answer.json()["cancel_requested"] is True
-    assert farm.store.cancel_wanted([job.id]) == {job.id}
+    assert farm.store.wishes([job.id])[job.id].cancel
     assert len(farm.nudges) == 1
 
 
@@ -158,8 +159,8 @@ def test_recipes_can_be_listed_and_read(farm: ApiFarm) -> None:
 def test_metrics_count_jobs_by_status(farm: ApiFarm) -> None:
     farm.accept()
     text = farm.client().get("/metrics").text
-    assert 'farm_jobs{status="queued"} 1' in text.splitlines()
-    assert 'farm_jobs{status="failed"} 0' in text.splitlines()
+    assert 'farm_jobs{status="queued"} 1.0' in text.splitlines()
+    assert 'farm_jobs{status="failed"} 0.0' in text.splitlines()
 
 
 def test_a_farm_whose_job_store_is_away_is_healthy_but_not_ready(

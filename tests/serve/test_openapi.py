@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.batches.results import write_results
+from cluster.farm_settings import FarmSettings
+from cluster.jobs import BatchStatus
 from serve.api import create_api
 from serve.auth import new_key
 from tests.serve.conftest import PROGRESS, ApiFarm, MakeFarm
@@ -24,7 +27,9 @@ KEY, ENTRY = new_key("test")
 def test_every_answer_to_generated_requests_is_what_the_document_says(make_farm: MakeFarm, tmp_path: Path) -> None:
     farm = make_farm(embedded=False, api_keys=ENTRY, callback_hosts="media.example.com", webhook_secrets=SECRET)
     jobs = _one_job_per_status(farm)
-    known = {"FARM_TEST_JOBS": " ".join(jobs), "FARM_TEST_SOURCE": farm.upload()}
+    manifest = farm.upload("list.csv", b"source\n")
+    known = {"FARM_TEST_JOBS": " ".join(jobs), "FARM_TEST_SOURCE": farm.upload(), "FARM_TEST_MANIFEST": manifest}
+    known["FARM_TEST_BATCHES"] = " ".join(_one_batch_per_end(farm, manifest))
     hooks = {"SCHEMATHESIS_HOOKS": "tests.serve.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
     with served(create_api(farm.deps)) as url, _ending_jobs(farm):
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
@@ -44,6 +49,7 @@ def test_every_answer_to_generated_requests_is_what_the_document_says(make_farm:
     assert generated is not None
     assert int(generated[1]) > 10 * EXAMPLES
     assert sum(farm.store.counts().values()) > 2 * len(jobs)
+    assert len(farm.store.batches.list_batches(limit=100)[0]) > 4
 
 
 def _one_job_per_status(farm: ApiFarm) -> list[str]:
@@ -58,6 +64,23 @@ def _one_job_per_status(farm: ApiFarm) -> list[str]:
     for job, status in zip(held, ("failed", "cancelled", "ready"), strict=True):
         farm.store.renew(job.id, job.fence, 600.0, PROGRESS)
         farm.store.finish(job.id, job.fence, status=status, error=error if status == "failed" else None)
+    return ids
+
+
+def _one_batch_per_end(farm: ApiFarm, manifest: str) -> list[str]:
+    """One that is read, one that was, and one that was cancelled."""
+    client = farm.client(headers={"Authorization": f"Bearer {KEY}"})
+    ids = []
+    for number in range(3):
+        answer = client.post("/v1/batches", json={"source": manifest, "max_items": number + 1})
+        ids.append(answer.json()["batch_id"])
+    client.post(f"/v1/batches/{ids[2]}/cancel")
+    for batch in farm.store.batches.claim("test", 600.0, 3):
+        if batch.id == ids[1]:
+            farm.store.batches.feed(batch.id, batch.fence, [], cursor={}, ending=BatchStatus.READY)
+        if batch.id != ids[0]:
+            write_results(farm.store.batches.get(batch.id), farm.store.batches, FarmSettings.load(), lambda: None)
+            farm.store.batches.finish(batch.id, batch.fence)
     return ids
 
 

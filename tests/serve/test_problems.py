@@ -10,7 +10,7 @@ from ladders import errors as ladders
 from pipelines import errors as media
 from serve import errors as api
 from serve import problems
-from serve.api import create_api
+from serve.api import create_api, gate
 from tests.serve.conftest import ApiFarm
 from tests.support.asgi_server import served
 
@@ -128,3 +128,16 @@ def test_a_problem_s_type_leads_to_its_meaning(farm: ApiFarm) -> None:
     meaning = farm.client().get(problem["type"]).json()
     assert (meaning["code"], meaning["status"]) == ("job_missing", 404)
     assert meaning["meaning"]
+
+
+def test_a_replica_with_as_many_calls_as_it_may_have_says_when_to_come_back_and_is_alive(
+    farm: ApiFarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "IN_HAND_MAX", 0)
+    client = farm.client()
+    answer = client.get("/v1/jobs")
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (503, "overloaded", True)
+    assert int(answer.headers["retry-after"]) > 0
+    assert client.get("/healthz").status_code == 200
+    monkeypatch.setattr(gate, "IN_HAND_MAX", 1)
+    assert [client.get("/v1/jobs").status_code for _ in range(3)] == [200, 200, 200], "what has ended is not in hand"

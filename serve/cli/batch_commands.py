@@ -1,0 +1,187 @@
+"""Commands about batches: run, status, results, cancel, retry; against a running farm."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import typer
+
+from cluster.settings import load
+from serve.cli.batch_display import progress_line, show, show_rows, show_survey
+from serve.cli.exits import ExitCode
+from serve.cli.media_commands import output_uri_of, plain
+from serve.cli.remote_commands import REJECTIONS, with_remedy
+from serve.client import FarmClient
+from serve.errors import FarmRefused, FarmUnreachable, UsageError
+from serve.settings import ClientSettings
+
+POLL_S = 1.0
+PATIENCE_S = 300.0  # with a farm that does not answer: the batch goes on without whoever watches it
+LINE_S = 5.0
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+BatchId = Annotated[str, typer.Argument(help="As `farm batch run` printed it.", metavar="BATCH")]
+Wait = Annotated[bool, typer.Option(help="Follow the batch to its end.")]
+
+OPEN = ("listing", "running")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    batch = typer.Typer(help="Many sources, turned alike.", no_args_is_help=True)
+    batch.command()(run)
+    batch.command()(status)
+    batch.command()(results)
+    batch.command()(cancel)
+    batch.command()(retry)
+    app.add_typer(batch, name="batch")
+
+
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A manifest (.parquet, .jsonl, .csv) or a prefix (ends with /, or has a * in it): s3://…, file://…, "
+            "or a path that the farm can read.",
+            metavar="MANIFEST|PREFIX",
+        ),
+    ],
+    recipe: Annotated[str, typer.Option(help="What to make; see `farm recipes list`.")] = "standard",
+    org: Annotated[str, typer.Option(help="Whose it is; the key's own org when left out.")] = "",
+    results_uri: Annotated[
+        str, typer.Option("--results", help="Place for the results; the farm's storage when left out.", metavar="URI")
+    ] = "",
+    kind: Annotated[str, typer.Option(help="auto, video, audio or image.")] = "auto",
+    vmaf: Annotated[str, typer.Option(help="off, sampled or full; as the recipe says when left out.")] = "",
+    priority: Annotated[str, typer.Option(help="interactive, normal or bulk.")] = "bulk",
+    max_items: Annotated[int | None, typer.Option(min=1, help="The first N items only.", metavar="N")] = None,
+    on_error: Annotated[
+        Literal["skip", "stop"], typer.Option(help="Whether one failed item ends the taking of further ones.")
+    ] = "skip",
+    shard: Annotated[int | None, typer.Option(min=1, help="Rows of one Parquet file.", metavar="N")] = None,
+    name: Annotated[str, typer.Option(help="The same name is the same batch, also once it has ended.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make nothing: look at the sources' headers, from this machine.")
+    ] = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Turn everything that a manifest or a prefix names (FARM_URL, FARM_API_KEY).
+
+    Run again after it was broken off, it goes on with the same batch.
+    """
+    uri = _uri(source)
+    if dry_run:
+        _look_over(uri, org or "default", max_items, as_json)
+        return
+    body: dict[str, Any] = {"source": uri, "recipe": recipe, "kind": kind, "priority": priority, "on_error": on_error}
+    given = {"org": org, "vmaf": vmaf, "results": output_uri_of(results_uri) if results_uri else ""}
+    body |= {key: value for key, value in given.items() if value}
+    body |= {key: value for key, value in (("max_items", max_items), ("shard_rows", shard)) if value is not None}
+    with FarmClient(load(ClientSettings)) as farm:
+        try:
+            batch = farm.create_batch(body, name or None)
+        except FarmRefused as error:
+            raise with_remedy(error) from None
+        _follow_and_show(farm, batch, wait, as_json)
+
+
+def status(batch_id: BatchId, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Say how far a batch is, and what failed, by reason."""
+    with FarmClient(load(ClientSettings)) as farm:
+        _follow_and_show(farm, farm.batch(batch_id), wait, as_json)
+
+
+def retry(batch_id: BatchId, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Try what failed, was cancelled or refused again, and go on where the batch broke off."""
+    with FarmClient(load(ClientSettings)) as farm:
+        _follow_and_show(farm, farm.retry_batch(batch_id), wait, as_json)
+
+
+def cancel(batch_id: BatchId, as_json: AsJson = False) -> None:
+    """Take no further item, and cancel what runs; what was made stays."""
+    with FarmClient(load(ClientSettings)) as farm:
+        show(farm.cancel_batch(batch_id), as_json)
+
+
+def results(
+    batch_id: BatchId,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that gets the Parquet files, instead of printing rows.", metavar="DIR")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what came of each item, one line for each output, or download it as Parquet."""
+    from serve.batch_results import batch_table, download
+
+    if out is None:
+        show_rows(batch_table(batch_id), as_json)
+        return
+    output_uri_of(str(out))  # made, and proven to take files
+    with FarmClient(load(ClientSettings)) as farm:
+        paths = download(farm, batch_id, out)
+    told = [str(path) for path in paths]
+    typer.echo(json.dumps({"files": told}) if as_json else "\n".join(told))
+
+
+def _follow_and_show(farm: FarmClient, batch: dict[str, Any], wait: bool, as_json: bool) -> None:
+    if wait and batch["status"] in OPEN:
+        typer.echo(f"batch {batch['batch_id']}; it goes on without this command", err=True)
+        batch = _followed(farm, batch)
+    show(batch, as_json)
+    raise typer.Exit(_code(batch))
+
+
+def _followed(farm: FarmClient, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch once it has ended; how far it is goes to stderr."""
+    told, told_at, heard_at = "", 0.0, time.monotonic()
+    while batch["status"] in OPEN:
+        line = progress_line(batch)
+        if line != told and time.monotonic() - told_at > LINE_S:
+            print(line, file=sys.stderr, flush=True)
+            told, told_at = line, time.monotonic()
+        time.sleep(POLL_S)
+        try:
+            batch, heard_at = farm.batch(batch["batch_id"]), time.monotonic()
+        except (FarmUnreachable, FarmRefused) as error:
+            if not error.retryable or time.monotonic() - heard_at > PATIENCE_S:
+                raise
+    return batch
+
+
+def _code(batch: dict[str, Any]) -> int:
+    """0 while it runs and when all was made, 3 when a part was, else by the reason for which nothing was."""
+    counts, failures = batch["counts"], batch["failures"]
+    if batch["status"] in OPEN:
+        return ExitCode.DONE
+    if batch["status"] == "ready" and not failures and not counts["cancelled"]:
+        return ExitCode.DONE
+    if counts["ready"] or counts["current"]:
+        return ExitCode.PARTLY
+    codes = [one["code"] for one in failures] or [(batch["error"] or {}).get("code", "")]
+    return ExitCode.REJECTED if all(code in REJECTIONS for code in codes) else ExitCode.INFRASTRUCTURE
+
+
+def _uri(source: str) -> str:
+    if "://" in source:
+        return source
+    path = plain(source)
+    if "*" in source:
+        return f"file://{quote(str(path), safe='/*')}"
+    # A plain path means this machine, where it can be looked at before the farm is asked.
+    if not path.exists():
+        raise UsageError(f"{source} does not exist")
+    return path.as_uri() + ("/" if path.is_dir() else "")
+
+
+def _look_over(uri: str, org: str, most: int | None, as_json: bool) -> None:
+    from cluster.batches.surveying import look_over
+    from cluster.farm_settings import FarmSettings
+
+    def tell(looked_at: int) -> None:
+        print(f"looked at {looked_at}", file=sys.stderr, flush=True)
+
+    show_survey(look_over(uri, org, FarmSettings.load(), most, tell), as_json)

@@ -1,0 +1,187 @@
+"""`farm batch` against a real server, whose batches are fed here; and the look at sources before anything is made."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cluster.batches.feed import Feed
+from cluster.farm_settings import FarmSettings, WorkSettings
+from cluster.settings import DatabaseSettings, load
+from serve.api import create_api
+from serve.batch_results import batch_table
+from serve.cli import batch_commands, run
+from serve.cli.exits import ExitCode
+from serve.errors import UsageError
+from tests.serve.conftest import ApiFarm
+from tests.support.asgi_server import served
+
+Out = pytest.CaptureFixture[str]
+ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
+
+
+@pytest.fixture
+def running(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiFarm]:
+    """A farm that FARM_URL leads to."""
+    monkeypatch.setattr(batch_commands, "POLL_S", 0.02)
+    monkeypatch.setattr(batch_commands, "LINE_S", 0.0)
+    with served(create_api(farm.deps)) as url:
+        monkeypatch.setenv("FARM_URL", url)
+        yield farm
+
+
+@contextmanager
+def fed(farm: ApiFarm, failing: tuple[str, ...] = ()) -> Iterator[None]:
+    """Batches end while this lasts; the items `failing` fail."""
+    stop = threading.Event()
+    settings = FarmSettings(farm.storage, load(DatabaseSettings), load(WorkSettings))
+
+    def feed() -> None:
+        while not stop.wait(0.02):
+            for batch in farm.store.batches.claim("test", 60, 1):
+                one = Feed(batch, farm.store, settings)
+                while not one.step(slots=2):
+                    for job in farm.store.claim("test", 60, 100):
+                        failed = job.media_id in failing
+                        how: dict[str, Any] = {"status": "failed", "error": ERROR} if failed else {"status": "ready"}
+                        farm.store.finish(job.id, job.fence, **how)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+def listed(farm: ApiFarm, *names: str, more: str = "") -> Path:
+    """A manifest of pictures that exist."""
+    lines = [f"{farm.upload(f'{name}.jpg')},{name}\n" for name in names]
+    farm.upload("list.csv", ("source,media_id\n" + "".join(lines) + more).encode())
+    return farm.uploads / "list.csv"
+
+
+def batch(*arguments: object) -> int:
+    return run(["batch", *map(str, arguments)])
+
+
+def told(capsys: Out) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_a_batch_is_run_to_its_end_and_its_results_are_printed_and_downloaded(
+    running: ApiFarm, tmp_path: Path, capsys: Out
+) -> None:
+    with fed(running):
+        options = ["--recipe", "web", "--org", "acme", "--kind", "image", "--priority", "normal", "--max-items", 5]
+        assert batch("run", listed(running, "a", "b"), *options, "--shard", 1, "--json") == ExitCode.DONE
+    document = told(capsys)
+    stored = running.store.batches.get(document["batch_id"])
+    assert (stored.recipe_name, stored.org, stored.kind, stored.priority) == ("web", "acme", "image", "normal")
+    assert (stored.max_items, stored.shard_rows, document["counts"]["ready"]) == (5, 1, 2)
+    assert batch("results", stored.id) == ExitCode.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ready", "ready"]
+    out = tmp_path / "results"
+    assert batch("results", stored.id, "--out", out) == ExitCode.DONE
+    assert [path.name for path in sorted(out.iterdir())] == ["part-00000.parquet", "part-00001.parquet"]
+    table = batch_table(stored.id)
+    assert table.column("media_id").to_pylist() == ["a", "b"]
+    assert pq.read_table(out).schema.equals(table.schema)
+
+
+def test_the_same_command_again_goes_on_with_the_batch_it_began(running: ApiFarm, capsys: Out) -> None:
+    command = ("run", listed(running, "a", "b"), "--recipe", "web", "--json")
+    assert batch(*command, "--no-wait") == ExitCode.DONE
+    begun = told(capsys)
+    assert begun["status"] == "listing"
+    with fed(running):
+        assert batch(*command) == ExitCode.DONE
+    ended = told(capsys)
+    assert ended["batch_id"] == begun["batch_id"]
+    assert sum(running.store.counts().values()) == 2
+    assert batch(*command, "--no-wait", "--name", "kept") == ExitCode.DONE
+    named = told(capsys)["batch_id"]
+    assert batch(*command, "--no-wait", "--name", "kept") == ExitCode.DONE
+    assert told(capsys)["batch_id"] == named != begun["batch_id"]
+
+
+@pytest.mark.parametrize(("failing", "expected"), [(("b",), 3), (("a", "b"), 2)])
+def test_the_exit_code_tells_whether_all_some_or_nothing_was_made(
+    running: ApiFarm, failing: tuple[str, ...], expected: int, capsys: Out
+) -> None:
+    with fed(running, failing):
+        assert batch("run", listed(running, "a", "b", more="not a uri,x\n")) == expected
+    out, err = capsys.readouterr()
+    assert f"{len(failing)} failed not_media: no media" in out
+    assert "1 refused invalid_item: line 4: source must be a URI" in out
+    assert "results in file://" in out
+    assert err.startswith("batch ")
+    (one,), _ = running.store.batches.list_batches()
+    assert batch("status", one.id) == expected
+    with fed(running):
+        assert batch("retry", one.id, "--wait") == ExitCode.PARTLY, "a line that is none stays refused"
+    assert running.store.batches.get(one.id).ready == 2
+
+
+def test_a_batch_can_be_cancelled_and_has_no_results_before_it_ended(running: ApiFarm, capsys: Out) -> None:
+    batch("run", listed(running, "a"), "--no-wait", "--json")
+    batch_id = told(capsys)["batch_id"]
+    assert batch("results", batch_id) == ExitCode.USAGE
+    assert "has not ended" in capsys.readouterr().err
+    with pytest.raises(UsageError):
+        batch_table(batch_id)
+    assert batch("cancel", batch_id) == ExitCode.DONE
+    assert f"{batch_id} cancelling default" in capsys.readouterr().out
+    with fed(running):
+        assert batch("status", batch_id, "--wait") == ExitCode.INFRASTRUCTURE
+
+
+def test_a_folder_is_a_prefix_and_a_glob_stays_one(running: ApiFarm, capsys: Out) -> None:
+    running.upload("a b.jpg")
+    for source, uri in ((running.uploads, "/"), (f"{running.uploads}/*.jpg", "/*.jpg")):
+        assert batch("run", source, "--no-wait", "--json") == ExitCode.DONE
+        assert told(capsys)["source"] == running.uploads.as_uri() + uri
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.csv"], "nothing.csv does not exist"),
+        (["s3://elsewhere/list.csv"], "FARM_SOURCE_PREFIXES"),
+        (["file:///x/movie.mp4"], "no manifest (.parquet, .jsonl, .csv) and no prefix"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line(running: ApiFarm, arguments: list[str], said: str, capsys: Out) -> None:
+    assert batch("run", *arguments) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_dry_run_tells_by_headers_what_there_is_and_makes_nothing(small: Path, tmp_path: Path, capsys: Out) -> None:
+    os.link(small, tmp_path / "clip.mp4")
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.jpg")
+    Image.new("RGB", (40, 30)).save(tmp_path / "other.png")
+    (tmp_path / "notes.txt").write_text("no media")
+    (tmp_path / "empty.mp4").touch()
+    names = ("clip.mp4", "photo.jpg", "other.png", "notes.txt", "empty.mp4", "gone.mp4")
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(json.dumps((tmp_path / name).as_uri()) + "\n" for name in names) + "{\n")
+    assert batch("run", manifest, "--dry-run", "--json") == ExitCode.DONE
+    found = told(capsys)
+    assert (found["items"], found["kinds"]) == (7, {"video": 1, "image": 2})
+    assert found["seconds"]["video"] == pytest.approx(2.0, abs=0.1)
+    assert found["refused"] == {"not_media": 1, "empty_file": 1, "source_missing": 1, "invalid_item": 1}
+    assert found["bytes"] == sum((tmp_path / name).stat().st_size for name in names[:-1])
+    assert batch("run", manifest, "--dry-run", "--max-items", 1) == ExitCode.DONE
+    assert capsys.readouterr().out.splitlines()[1] == "         1 video, 0.00 hours"
