@@ -7,7 +7,7 @@ COMPILE = $(UV) pip compile -q pyproject.toml $(LOCKED)
 CHECKED := ladders pipelines cluster serve $(wildcard benchmarks) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-slow bench demo dist lock clean
+.PHONY: help setup check test test-slow chaos bench demo dist lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +21,15 @@ check: setup ## lint, format, types and import rules
 	$(PYTHON) -m mypy $(CHECKED)
 	.venv/bin/lint-imports
 
-test: setup ## all tests but the slow ones
-	$(PYTHON) -m pytest tests -m "not slow"
+test: setup ## all tests but the slow ones and those that break a farm
+	$(PYTHON) -m pytest tests -m "not slow and not chaos"
 
 test-slow: setup ## the slow tests
-	$(PYTHON) -m pytest tests -m slow
+	$(PYTHON) -m pytest tests -m "slow and not chaos"
+
+chaos: setup ## kill everything while jobs run, and say what was kept (CHAOS="--minutes 60 --seed 7")
+	$(PYTHON) -m tests.chaos $(CHAOS)
+	$(PYTHON) -m pytest tests -m chaos
 
 bench: setup ## measure, print, and store the figures as JSON
 	$(PYTHON) -m benchmarks

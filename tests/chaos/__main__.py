@@ -1,0 +1,43 @@
+"""python -m tests.chaos: break a farm of real processes and say what it kept; `make chaos` runs it."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from tests.chaos.farm import chaos_farm
+from tests.chaos.report import RESULTS, judge, show, write
+from tests.chaos.run import Wish, run
+
+
+def main() -> int:
+    """0 when every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="decides what is killed, in which order and when")
+    parser.add_argument("--kills", type=int, default=62)
+    parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--minutes", type=float, help="kill for so long, however many that are")
+    parser.add_argument("--keep-logs", action="store_true", help="copy Ray's logs beside the results")
+    asked = parser.parse_args()
+    wish = Wish(asked.seed, asked.kills, asked.jobs)
+    if asked.minutes is not None:
+        wish = Wish(asked.seed, sys.maxsize, sys.maxsize, asked.minutes * 60)
+    with chaos_farm() as farm:
+        told = judge(farm, run(farm, wish))
+        if asked.keep_logs or told["broken"]:
+            _keep_logs(farm.folder, f"seed-{wish.seed}-logs")
+    path = write(told, f"seed-{wish.seed}")
+    show(told)
+    print(f"figures: {path}")
+    return 1 if told["broken"] else 0
+
+
+def _keep_logs(folder: Path, name: str) -> None:
+    kept = RESULTS / name
+    shutil.rmtree(kept, ignore_errors=True)
+    for logs in folder.glob("**/session_2*/logs"):
+        shutil.copytree(logs, kept / logs.relative_to(folder), symlinks=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
