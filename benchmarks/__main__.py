@@ -1,6 +1,7 @@
 """`make bench`: measure, print, and store the figures as JSON under benchmarks/results/.
 
-python -m benchmarks [ladder] [memory] [farm] [intake] [images] [images-gpu] [--clip FILE] [--seconds 60] [--rounds 3]
+python -m benchmarks [ladder] [memory] [farm] [intake] [scheduling] [dispatch] [images] [images-gpu] [batch]
+                     [soak] [--clip FILE] [--seconds 60] [--rounds 3] [--items 10000] [--chunks 10000] [--minutes 10]
 """
 
 import argparse
@@ -18,16 +19,23 @@ from benchmarks.clips import clips_by_height, looped, natural_clip, size_of
 from pipelines.version import versions
 
 RESULTS = Path(__file__).parent / "results"
-ALL = ("ladder", "memory", "farm", "intake", "images", "images-gpu")
+ALL = ("ladder", "memory", "farm", "intake", "scheduling", "dispatch", "images", "images-gpu", "batch", "soak")
 
 
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("which", nargs="*", help=f"of {', '.join(ALL)}; all when left out")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the clip of `ladder` and `farm`")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="of the clip of `ladder` and `farm`, of each load of `intake`"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of `ladder` and `images`; the median counts")
     parser.add_argument("--clip", type=Path, default=natural_clip(), help="what to measure on, looped: %(default)s")
+    parser.add_argument("--items", type=int, default=10_000, help="tiny pictures of `batch`")
+    parser.add_argument(
+        "--chunks", type=int, default=10_000, help="of `dispatch`; `scheduling` simulates twice as many"
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="of `soak`")
     asked = parser.parse_args()
     unknown = set(asked.which) - set(ALL)
     if unknown:
@@ -42,9 +50,13 @@ def main() -> int:
         "ladder": lambda: _ladder(asked.clip, asked.seconds, asked.rounds),
         "memory": lambda: _memory(asked.clip),
         "farm": lambda: _farm(asked.clip, asked.seconds),
-        "intake": _intake,
+        "intake": lambda: _intake(asked.seconds),
+        "scheduling": lambda: _scheduling(asked.chunks),
+        "dispatch": lambda: _dispatch(asked.chunks),
         "images": lambda: _images(asked.rounds),
         "images-gpu": _images_gpu,
+        "batch": lambda: _batch(asked.items),
+        "soak": lambda: _soak(asked.minutes),
     }
     for name in asked.which or ALL:
         print(f"{name} …", file=sys.stderr, flush=True)
@@ -92,10 +104,22 @@ def _farm(source: Path, seconds: float) -> dict[str, Any]:
     return farm.overhead(source, seconds, os.cpu_count() or 1)
 
 
-def _intake() -> dict[str, Any]:
+def _intake(seconds: float) -> dict[str, Any]:
     from benchmarks import intake
 
-    return intake.rates()
+    return intake.rates(seconds)
+
+
+def _scheduling(chunks: int) -> dict[str, Any]:
+    from benchmarks import scheduling
+
+    return scheduling.simulate(2 * chunks)
+
+
+def _dispatch(chunks: int) -> dict[str, Any]:
+    from benchmarks import dispatch
+
+    return dispatch.cost(chunks)
 
 
 def _images(rounds: int) -> dict[str, Any]:
@@ -108,6 +132,18 @@ def _images_gpu() -> dict[str, Any]:
     from benchmarks import images_gpu
 
     return images_gpu.compare(images_gpu.record_path(), images=512)
+
+
+def _batch(items: int) -> dict[str, Any]:
+    from benchmarks import batch
+
+    return batch.through_the_farm(items)
+
+
+def _soak(minutes: float) -> dict[str, Any]:
+    from benchmarks import soak
+
+    return soak.soak(minutes)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,90 @@
-"""The upload-complete call, durable, one Serve replica, eight clients, beside an endpoint that does nothing.
+"""The upload-complete call, durable, through Serve's own ingress and HAProxy, beside an endpoint that does nothing.
 
-No lanes are declared, so jobs are accepted and none runs: what is measured is the accept path alone.
+No lanes are declared, so jobs are accepted and none runs: what is measured is the accept path alone. The load comes
+from the same cores.
 """
 
-import http.client
+import itertools
 import json
 import multiprocessing
 import os
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CLIENTS = 8
-SECONDS = 10.0
+from benchmarks import load
+
+CLIENTS = (8, 32, 64)
+OVERLOAD = 640  # clients: more than a replica lets wait
+SAME_KEY = 1000  # posts at once
 
 
-def rates() -> dict[str, Any]:
-    """Requests per second and latencies of both, and their ratio."""
+def rates(seconds: float) -> dict[str, Any]:
+    """For both ingresses: calls a second and latencies, of `seconds` each, and how the empty endpoint compares."""
+    return {"default": _rates(seconds, ha_proxy=False), "haproxy": _rates(seconds, ha_proxy=True)}
+
+
+def _rates(seconds: float, *, ha_proxy: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "clip.mp4"
         source.write_bytes(b"x" * 1000)
         queue: Any = multiprocessing.get_context("spawn").Queue()
-        serving = multiprocessing.get_context("spawn").Process(target=_serve, args=(folder, queue), daemon=False)
+        serving = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(folder, ha_proxy, queue), daemon=False
+        )
         serving.start()
         port = queue.get(timeout=120)
+        body = json.dumps({"source": source.as_uri(), "org": "bench", "recipe": "standard"}).encode()
         try:
-            body = json.dumps({"source": source.as_uri(), "org": "bench", "recipe": "standard"})
-            _load(port, "POST", "/v1/media/warm-{n}/complete", body, 2.0)
-            empty = _load(port, "GET", "/empty/", None, SECONDS)
-            accept = _load(port, "POST", "/v1/media/clip-{n}/complete", body, SECONDS)
+            return _measure(port, body, seconds)
         finally:
             queue.put("stop")
-            serving.join(60)
-    return {"clients": CLIENTS, "accept": accept, "empty": empty, "ratio": round(accept["per_s"] / empty["per_s"], 3)}
+            serving.join(90)
 
 
-def _serve(folder: str, queue: Any) -> None:
+def _measure(port: int, body: bytes, seconds: float) -> dict[str, Any]:
+    numbers = itertools.count()
+
+    def accept(_: int) -> bytes:
+        return load.request("POST", f"/v1/media/clip-{next(numbers)}/complete", body)
+
+    def empty(_: int) -> bytes:
+        return load.request("GET", "/empty/")
+
+    load.run(port, 8, _for(2.0, accept))
+    found: dict[str, Any] = {}
+    for clients in CLIENTS:
+        nothing = load.run(port, clients, _for(min(seconds, 10.0), empty)).figures(min(seconds, 10.0))
+        accepted = load.run(port, clients, _for(seconds, accept)).figures(seconds)
+        accepted["of_empty"] = round(accepted["per_s"] / nothing["per_s"], 3)
+        found[f"{clients} clients"] = accepted | {"empty_per_s": nothing["per_s"]}
+    over = load.run(port, OVERLOAD, _for(min(seconds, 10.0), accept))
+    found["overload"] = over.figures(min(seconds, 10.0)) | {"refused_without_retry_after": over.without_retry_after}
+    found["one key"] = _one_key(port, body)
+    return found
+
+
+def _one_key(port: int, body: bytes) -> dict[str, int]:
+    """A thousand posts of one idempotency key at once."""
+    asked = load.request("POST", "/v1/media/once/complete", body, "Idempotency-Key: bench-once\r\n")
+    left = dict.fromkeys(range(SAME_KEY), 1)
+    answers = load.run(port, SAME_KEY, lambda number: asked if left.pop(number, None) else None, bodies=True)
+    return {
+        "posts": SAME_KEY,
+        "accepted": answers.statuses[202],
+        "refused": sum(answers.statuses[status] for status in load.REFUSALS),
+        "different_answers": len(answers.bodies),
+    }
+
+
+def _for(seconds: float, make: Callable[[int], bytes]) -> Callable[[int], bytes | None]:
+    stop_at = time.monotonic() + seconds
+    return lambda number: make(number) if time.monotonic() < stop_at else None
+
+
+def _serve(folder: str, ha_proxy: bool, queue: Any) -> None:
     """A process with Ray, the API, and an endpoint that does nothing."""
     from cluster.farm_settings import FarmSettings, prepare_ray_environment
     from cluster.jobs import open_store
@@ -47,6 +94,8 @@ def _serve(folder: str, queue: Any) -> None:
     port = free_port()
     os.chdir(folder)  # an embedded farm reads what lies below the folder it was started in
     prepare_embedded_environment(port, Path(folder) / "data", True)
+    if ha_proxy:
+        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"  # as ray-cluster.yaml has it
     prepare_ray_environment()
     import ray
     from ray import serve as ray_serve
@@ -64,39 +113,3 @@ def _serve(folder: str, queue: Any) -> None:
     queue.get()
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
-
-
-def _load(port: int, method: str, path: str, body: str | None, seconds: float) -> dict[str, Any]:
-    """Eight connections, each with one request in flight, for `seconds`."""
-    took: list[float] = []
-    other: list[int] = []
-    stop_at = time.monotonic() + seconds
-
-    def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        count = 0
-        while time.monotonic() < stop_at:
-            count += 1
-            began = time.monotonic()
-            where = path.format(n=f"{number}-{count}")
-            connection.request(method, where, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            took.append(time.monotonic() - began)
-            if not 200 <= answer.status < 300:
-                other.append(answer.status)
-        connection.close()
-
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took.sort()
-    return {
-        "per_s": round(len(took) / seconds, 1),
-        "p50_ms": round(1000 * took[len(took) // 2], 1),
-        "p99_ms": round(1000 * took[int(len(took) * 0.99)], 1),
-        "requests": len(took),
-        "not_2xx": len(other),
-    }

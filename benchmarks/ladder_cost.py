@@ -100,7 +100,7 @@ def run_ours(clip: Path, plan: Plan, rows: Sequence[FrameRow], slots: int, threa
             tuple(
                 JoinRendition(
                     r,
-                    tuple(str(folder / f"chunk-{cut.number}" / f"{r.name}.mp4") for cut in video.chunks),
+                    tuple((str(folder / f"chunk-{cut.number}" / f"{r.name}.mp4"),) for cut in video.chunks),
                     str(folder / f"{r.name}.mp4"),
                 )
                 for r in video.renditions
