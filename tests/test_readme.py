@@ -7,11 +7,11 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from cluster.farm_settings import WorkSettings
-from cluster.settings import DatabaseSettings, StorageSettings
+from cluster.settings import DatabaseSettings, LogSettings, StorageSettings
 from serve.settings import ClientSettings, RecipeSettings, ServeSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SETTINGS = (StorageSettings, DatabaseSettings, WorkSettings, ServeSettings, RecipeSettings, ClientSettings)
+SETTINGS = (StorageSettings, DatabaseSettings, WorkSettings, LogSettings, ServeSettings, RecipeSettings, ClientSettings)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)
