@@ -105,6 +105,7 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
                 self.end(job, "cancelled")
             else:
                 job.status, job.expired, job.error = "queued", False, error or job.error
+                job.attempts -= error is None  # nothing went wrong
 
         @rule(number=JOBS, stale=STALE, ending=ENDINGS)
         def finish(self, number: int, stale: int, ending: str) -> None:

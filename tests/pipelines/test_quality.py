@@ -61,7 +61,14 @@ def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_pat
     assert mean(by_name["half"]) < 98
 
 
-@pytest.mark.parametrize(("primaries", "transfer", "matrix"), [(6, 6, 6), (6, 6, 1), (5, 6, 5), (1, 1, 1), (1, 13, 1)])
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "matrix"),
+    [
+        (6, 6, 6),
+        (1, 1, 1),
+        *(pytest.param(*names, marks=pytest.mark.slow) for names in ((6, 6, 1), (5, 6, 5), (1, 13, 1))),
+    ],
+)
 def test_the_names_of_colours_change_no_score(tmp_path: Path, primaries: int, transfer: int, matrix: int) -> None:
     colors = {"primaries": primaries, "transfer": transfer, "matrix": matrix}
     by_name = scores(measured(planned(clip(**SIZE, frames=20, **colors), chunks=1, renditions=three), tmp_path))
