@@ -30,7 +30,7 @@ from serve.api.batch_schemas import (
 from serve.api.batch_views import batch_summary, batch_view, item_view, visible_batch
 from serve.api.deps import Deps, Farm, Who
 from serve.api.media import check_kind
-from serve.api.problem_docs import problems
+from serve.api.problem_docs import accepted, problems
 from serve.api.schemas import CURSOR_PATTERN, IDEMPOTENCY_KEY_PATTERN, JOB_ID_PATTERN, ORG_PATTERN
 from serve.auth import Caller
 from serve.errors import Forbidden, NotFound
@@ -52,13 +52,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")
     status_code=202,
     summary="Turn everything that a manifest or a prefix names",
     responses={
-        202: {
-            "description": "Accepted: the batch is stored durably.",
-            "headers": {
-                "Location": {"description": "The batch.", "schema": {"type": "string"}},
-                "Retry-After": {"description": "Seconds until it is worth asking.", "schema": {"type": "integer"}},
-            },
-        },
+        **accepted("batch"),
         **problems(400, 401, 403, 404, 413, 415, 422, 500, 502, 503, 507),
     },
 )

@@ -16,7 +16,7 @@ from cluster.storage.urls import AllowedSources
 from ladders.model import Recipe
 from pipelines.errors import EmptyFile
 from serve.api.deps import Deps, Farm, Who
-from serve.api.problem_docs import problems
+from serve.api.problem_docs import accepted, problems
 from serve.api.schemas import (
     IDEMPOTENCY_KEY_PATTERN,
     MEDIA_ID_PATTERN,
@@ -47,13 +47,7 @@ MediaId = Annotated[
     status_code=202,
     summary="An upload is complete: turn it",
     responses={
-        202: {
-            "description": "Accepted: the job is stored durably.",
-            "headers": {
-                "Location": {"description": "The job.", "schema": {"type": "string"}},
-                "Retry-After": {"description": "Seconds until it is worth asking.", "schema": {"type": "integer"}},
-            },
-        },
+        **accepted("job"),
         **problems(400, 401, 403, 404, 413, 415, 422, 429, 500, 502, 503, 507),
     },
 )

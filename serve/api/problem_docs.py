@@ -17,6 +17,19 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _described(status) for status in statuses}
 
 
+def accepted(what: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of an operation that has stored a `what`, for `responses`."""
+    return {
+        HTTPStatus.ACCEPTED.value: {
+            "description": f"Accepted: the {what} is stored durably.",
+            "headers": {
+                "Location": {"description": f"The {what}.", "schema": {"type": "string"}},
+                "Retry-After": {"description": "Seconds until it is worth asking.", "schema": {"type": "integer"}},
+            },
+        }
+    }
+
+
 def _described(status: int) -> dict[str, Any]:
     titles = sorted({title for row_status, title in ROWS.values() if row_status == status})
     described: dict[str, Any] = {
