@@ -1,13 +1,21 @@
 """Photos that are made, not taken: the same on every machine, with the spectrum and weight of a phone's JPEGs."""
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial, reduce
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from pipelines.errors import MediaError
+from pipelines.images.jpeg_end import is_damaged
+from pipelines.images.limits import ImageLimits
+from pipelines.images.request import ImageRequest
+from pipelines.images.turn import open_image
 
 SIZES = {2: (1_632, 1_224), 12: (4_032, 3_024)}  # megapixels → px
 QUALITY = 88
@@ -31,6 +39,33 @@ def write_photos(folder: Path, megapixels: int, count: int) -> list[str]:
         for path, content in zip(paths, pool.map(partial(photo, megapixels), range(count)), strict=True):
             path.write_bytes(content)
     return [str(path) for path in paths]
+
+
+def photos_for_dali(folder: Path, part: dict[str, Any], say: Callable[[str], None]) -> dict[int, list[Path]]:
+    """Those in the folder that the gate gives to DALI, by whole megapixels; ValueError when there are none.
+
+    `part` is a recipe's image part; `say` is told why another is left out.
+    """
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        try:
+            opened = open_image(ImageRequest(str(path), str(folder), part, ImageLimits()), dali=True)
+        except MediaError as error:
+            say(f"{path}: {error}")
+            continue
+        width, height = opened.found.header.upright_size
+        megapixels = round(width * height / 1e6)
+        if opened.engine != "dali":
+            say(f"{path}: {opened.why}")
+        elif not megapixels:
+            say(f"{path}: less than half a megapixel")
+        elif is_damaged(path.read_bytes()):
+            say(f"{path}: damaged")
+        else:
+            found.setdefault(megapixels, []).append(path)
+    if not found:
+        raise ValueError(f"{folder}: no JPEG that DALI would get")
+    return found
 
 
 def picture(size: tuple[int, int], seed: int) -> Image.Image:

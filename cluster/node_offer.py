@@ -22,8 +22,8 @@ CORES_THAT_FEED_A_GPU = 2
 RESERVED_BYTES = 2 * GB
 RESERVED_SHARE = 0.1
 
-# Engines of a GPU whose number is known; where it is not, one of each kind that works.
-COUNTS = {"NVIDIA L4": {"nvenc": 2, "nvdec": 4, "nvjpg": 4}}
+# No driver counts them; of other GPUs one is offered where it works.
+ENCODERS = {"NVIDIA L4": 2}
 PROBE_S = 60.0  # a driver that is woken takes seconds; one that hangs must not keep the node from starting
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -130,9 +130,12 @@ def ask_for_engines() -> dict[str, Any]:
 
 
 def _no_engines(why: str) -> dict[str, Any]:
-    none: dict[str, Any] = {"name": None, "nvenc": [], "nvdec": [], "nvjpg": False}
+    none: dict[str, Any] = {"name": None, "nvenc": [], "nvdec": [], "nvjpg": False, "counts": {}}
     return none | {"why": dict.fromkeys(("nvenc", "nvdec", "nvjpg"), why)}
 
 
 def _credits(kind: str, engines: dict[str, Any]) -> int:
-    return COUNTS.get(engines["name"], {}).get(kind, 1) if engines[kind] else 0
+    if not engines[kind]:
+        return 0
+    known = ENCODERS.get(engines["name"], 1) if kind == "nvenc" else engines["counts"].get(kind, 1)
+    return int(known)

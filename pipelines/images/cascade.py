@@ -7,8 +7,6 @@ from pipelines.images.engine import Size, StillSpec
 from pipelines.images.libraries import pillow, vips
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
 # What each EXIF orientation asks to be done to the stored pixels: the name of a PIL transposition.
@@ -51,12 +49,6 @@ def upright(picture: "Image", orientation: int) -> "Image":
     if orientation not in UPRIGHT:
         return picture
     return picture.transpose(pillow().Transpose[UPRIGHT[orientation]])
-
-
-def still_of_rgb(array: "NDArray[np.uint8]", spec: StillSpec) -> "Image":
-    """The still of a picture that was resized elsewhere: (height, width, 3) RGB of `spec.scaled`, upright."""
-    made: Image = pillow().fromarray(array)
-    return cut(made, spec)
 
 
 def cut(picture: "Image", spec: StillSpec) -> "Image":

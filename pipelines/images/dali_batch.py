@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import TruncatedMedia
-from pipelines.images.cascade import still_of_rgb
+from pipelines.images.cascade import cut
 from pipelines.images.dali_graph import Cascade, Decoded, stored_size
 from pipelines.images.engine import Rendered, Size, StillSpec
 from pipelines.images.facts import Header
-from pipelines.images.jpeg_end import may_be_filled, refuse_filled
+from pipelines.images.jpeg_end import is_damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,30 @@ class Refused:
 Outcome = Rendered | Refused
 
 
-def bounded(tasks: Iterable[Task], count: int, pixels: int) -> Iterator[list[Task]]:
-    """`tasks` in batches of at most `count` and, of source pictures, `pixels`; a picture of more goes alone."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a batch may hold."""
+
+    pixels: int  # of source pictures
+    still_pixels: int  # of all stills
+
+    def left_after(self, task: Task) -> "Room":
+        """The room beside a picture; negative where it has none."""
+        stills = sum(width * height for width, height in {spec.scaled for spec in task.wanted})
+        return Room(self.pixels - task.header.width * task.header.height, self.still_pixels - stills)
+
+
+def bounded(tasks: Iterable[Task], count: int, room: Room) -> Iterator[list[Task]]:
+    """`tasks` in batches of at most `count`, each within `room`; a picture that has none goes alone."""
     batch: list[Task] = []
-    held = 0
+    left = room
     for task in tasks:
-        more = task.header.width * task.header.height
-        if batch and (len(batch) == count or held + more > pixels):
+        after = left.left_after(task)
+        if batch and (len(batch) == count or min(after.pixels, after.still_pixels) < 0):
             yield batch
-            batch, held = [], 0
+            batch, after = [], room.left_after(task)
         batch.append(task)
-        held += more
+        left = after
     if batch:
         yield batch
 
@@ -61,19 +75,17 @@ class Batch:
     started: float = 0.0
 
     @classmethod
-    def of(cls, tasks: Sequence[Task]) -> "Batch":
-        """Read the files. What is not of the size that its header was read to have never gets to a decoder."""
+    def of(cls, tasks: Sequence[Task], pool: Executor) -> "Batch":
+        """Read the files. What is not what its header was read to be never gets to a decoder."""
         batch = cls([], [], [], [], {})
-        for place, task in enumerate(tasks):
-            jpeg = np.frombuffer(Path(task.path).read_bytes(), np.uint8)
-            size = stored_size(jpeg)
-            if size == (task.header.width, task.header.height):
-                batch.tasks.append(task)
-                batch.jpegs.append(jpeg)
-                batch.cascades.append(Cascade.of(spec.scaled for spec in task.wanted))
-                batch.places.append(place)
-            else:
-                batch.refused[place] = _misread(size, (task.header.width, task.header.height))
+        for place, (task, jpeg) in enumerate(zip(tasks, pool.map(_read, tasks), strict=True)):
+            if isinstance(jpeg, Refused):
+                batch.refused[place] = jpeg
+                continue
+            batch.tasks.append(task)
+            batch.jpegs.append(jpeg)
+            batch.cascades.append(Cascade.of(spec.scaled for spec in task.wanted))
+            batch.places.append(place)
         return batch
 
     def part(self, places: Sequence[int]) -> "Batch":
@@ -86,10 +98,10 @@ class Batch:
             {},
         )
 
-    def rendered(self, decoded: Sequence[Decoded]) -> list[Outcome]:
+    def rendered(self, decoded: Sequence[Decoded], pool: Executor) -> list[Outcome]:
         """What became of its tasks."""
         each_s = (time.monotonic() - self.started) / len(self.tasks)
-        return [_outcome(task, one, each_s) for task, one in zip(self.tasks, decoded, strict=True)]
+        return list(pool.map(partial(_outcome, each_s=each_s), self.tasks, decoded))
 
     def outcomes(self, of_tasks: Sequence[Outcome]) -> list[Outcome]:
         """Of the batch as it was given."""
@@ -97,17 +109,21 @@ class Batch:
         return [every[place] for place in range(len(every))]
 
 
+def _read(task: Task) -> np.ndarray | Refused:
+    """The picture itself, as DALI gets it."""
+    content = Path(task.path).read_bytes()
+    jpeg = np.frombuffer(content, np.uint8)
+    size = stored_size(jpeg)
+    if size != (task.header.width, task.header.height):
+        return _misread(size, (task.header.width, task.header.height))
+    # Decoders for GPUs make something up where data is missing or damaged, and say nothing.
+    return Refused("DALI gets no JPEG that FFmpeg finds damaged") if is_damaged(content) else jpeg
+
+
 def _outcome(task: Task, decoded: Decoded, each_s: float) -> Outcome:
     if decoded.size != task.header.upright_size:
         return _misread(decoded.size, task.header.upright_size)
-    stills = {spec: still_of_rgb(decoded.pictures[spec.scaled], spec) for spec in task.wanted}
-    largest = max(decoded.pictures, key=lambda size: size[0] * size[1])
-    whole = still_of_rgb(decoded.pictures[largest], StillSpec(largest, largest))
-    if may_be_filled(whole, task.header.orientation):
-        try:
-            refuse_filled(task.path)
-        except TruncatedMedia as error:
-            return Refused(error.public_message)
+    stills = {spec: cut(decoded.pictures[spec.scaled], spec) for spec in task.wanted}
     # DALI's threads work for the whole batch beside the encoders': no CPU time is one picture's.
     return Rendered(stills, {"batch_wall": each_s})
 

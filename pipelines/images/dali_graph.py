@@ -5,14 +5,20 @@ has. Without a GPU the same graph runs on the processors, which is how it is tes
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.errors import MediaProcessFailed
 from pipelines.images.engine import Size
+from pipelines.images.libraries import pillow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IN_FLIGHT = 2
 """Batches that a graph works on at a time: one is decoded while the one before it is fetched and encoded."""
@@ -70,8 +76,6 @@ class GraphSettings:
 
     device_id: int | None  # None: on the processors
     threads: int
-    hw_decoder_load: float  # the part of a batch that the GPU's JPEG engine gets; the rest is decoded by its cores
-    largest: Size  # px, upright or not; the JPEG engine's memory is reserved for such pictures beforehand
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Decoded:
     """One picture of a batch."""
 
     size: Size  # as it was decoded, upright
-    pictures: dict[Size, np.ndarray]  # (height, width, 3) uint8 RGB, writable, nobody else's
+    pictures: "dict[Size, Image]"  # RGB, upright
 
 
 class BatchFailed(Exception):
@@ -118,24 +122,30 @@ class Graph:
         except _DALI_ERRORS as error:  # perhaps of the batch before it: `collect` tells whoever asks first
             self._failure = BatchFailed(plain_reason(error))
 
-    def collect(self, cascades: Sequence[Cascade]) -> list[Decoded]:
-        """Wait for the batch that was begun first; `cascades` are those it was begun with. Raises BatchFailed."""
+    def collect(self, cascades: Sequence[Cascade], pool: Executor) -> list[Decoded]:
+        """Wait for the batch that was begun first; `cascades` are those it was begun with. Raises BatchFailed.
+
+        The pictures are copied by `pool`: one thread would need 9 ms for all stills of one.
+        """
         if self._failure:
             raise self._failure
         try:
-            shapes, *outputs = (_on_host(output) for output in self._pipeline.share_outputs())
-            decoded = [self._decoded(shapes, outputs, place, cascade) for place, cascade in enumerate(cascades)]
+            outputs = self._pipeline.share_outputs()
+            decoded = list(pool.map(partial(self._decoded, outputs), range(len(cascades)), cascades))
             self._pipeline.release_outputs()
         except _DALI_ERRORS as error:
             raise BatchFailed(plain_reason(error)) from error
         return decoded
 
-    def _decoded(self, shapes: Any, outputs: list[Any], place: int, cascade: Cascade) -> Decoded:
+    def _decoded(self, outputs: Sequence[Any], place: int, cascade: Cascade) -> Decoded:
+        shapes, *pictures = outputs
         height, width, _ = (int(side) for side in shapes.at(place))
-        pictures = {
-            size: np.array(outputs[output].at(place)) for output, size in self._places(cascade) if size is not None
+        made = {
+            size: pillow().fromarray(pictures[output].at(place))
+            for output, size in self._places(cascade)
+            if size is not None
         }
-        return Decoded((width, height), pictures)
+        return Decoded((width, height), made)
 
     def _feed(self, jpegs: Sequence[np.ndarray], cascades: Sequence[Cascade]) -> None:
         self._pipeline.feed_input("jpegs", list(jpegs))
@@ -179,7 +189,7 @@ def _built(shape: GraphShape, settings: GraphSettings) -> Any:
             larger = outputs[-1] if 0 < output < shape.chain else whole
             # The filter of the CPU engine, so that a picture does not tell which engine made it.
             outputs.append(fn.resize(larger, size=size, antialias=True, interp_type=types.INTERP_LANCZOS3))
-        pipeline.set_outputs(whole.shape(device="cpu"), *outputs)
+        pipeline.set_outputs(whole.shape(device="cpu"), *(output.cpu() for output in outputs))
     pipeline.build()
     return pipeline
 
@@ -217,23 +227,16 @@ def release_memory() -> None:
 def _decoder(settings: GraphSettings) -> dict[str, Any]:
     if settings.device_id is None:
         return {"device": "cpu"}
-    width, height = settings.largest
     return {
         "device": "mixed",
-        "hw_decoder_load": settings.hw_decoder_load,
-        "preallocate_width_hint": width,
-        "preallocate_height_hint": height,
+        # Never by the JPEG engine: where a file's data ends early it leaves what was in the memory, somebody else's
+        # picture, and says nothing.
+        "hw_decoder_load": 0.0,
         "affine": False,  # its threads share the processors with the encoders, so none may be tied to one
     }
 
 
 def _probe() -> np.ndarray:
-    from PIL import Image
-
     file = BytesIO()
-    Image.new("RGB", (16, 16), "grey").save(file, "JPEG")
+    pillow().new("RGB", (16, 16), "grey").save(file, "JPEG")
     return np.frombuffer(file.getvalue(), np.uint8)
-
-
-def _on_host(output: Any) -> Any:
-    return output.as_cpu() if hasattr(output, "as_cpu") else output

@@ -1,7 +1,6 @@
 """What an engine is: it decodes one file and gives every wanted still of it, upright and resized, as a PIL picture.
 
-Encoders know PIL pictures only, so that every engine's pictures are encoded alike. An engine that has arrays hands
-them over with `cascade.still_of_rgb`.
+Encoders know PIL pictures only, so that every engine's pictures are encoded alike.
 """
 
 import time

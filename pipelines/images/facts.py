@@ -21,7 +21,7 @@ class Header:
     frames: int  # of an animation; pages of a document count as one
     profile: str | None  # the embedded ICC profile's own name, "" when it has none
     is_srgb: bool  # no profile, or one that means sRGB
-    progressive: bool
+    unusual: str  # "progressive" and the like: a coding of a JPEG that GPUs do not know or get wrong; "" for nearly all
 
     @property
     def upright_size(self) -> tuple[int, int]:

@@ -21,8 +21,8 @@ def choose_engine(header: Header, part: ImagePart, *, dali: bool) -> tuple[Engin
         return "pillow", f"8-bit sRGB {header.format.upper()} without alpha"
     if header.format != "jpeg":
         return "pillow", f"{header.format.upper()}, which no GPU decodes"
-    if header.progressive:
-        return "pillow", "progressive JPEG, which the GPU's decoder does not know"
+    if header.unusual:
+        return "pillow", f"{header.unusual} JPEG, which the GPU's decoder does not know or gets wrong"
     if header.color_model != "rgb":
         return "pillow", "grey JPEG, a third of the work on a CPU"
     return "dali", "baseline sRGB JPEG"

@@ -31,6 +31,8 @@ NO_GPU = "no GPU"
 """The device of a record for DALI on the processors, which only tests want."""
 GPU_SHARE = 0.7
 """Of its memory that the pictures of a batch may take: as it was measured."""
+HOST_SHARE = 0.75
+"""Of what this process may take: the rest is CUDA's and the libraries'."""
 
 
 class Unable(Exception):
@@ -69,8 +71,8 @@ def prepare(setup: GpuSetup) -> tuple[BatchTurner, str]:
     engine = DaliEngine(
         device_id=setup.device_id,
         threads=setup.threads,
-        hw_decoder_load=record.hw_decoder_load,
         memory_bytes=memory_bytes,
+        host_bytes=int(setup.limits.memory_bytes * HOST_SHARE),
     )
     _prove(engine)
     return BatchTurner(engine, record, setup.threads), says

@@ -86,6 +86,6 @@ def _examined(found: Found, tags: TiffTags) -> Examined:
         frames=found.frames,
         profile=profile.name if profile else None,
         is_srgb=is_srgb,
-        progressive=found.progressive,
+        unusual=found.unusual,
     )
     return Examined(header, found.duration_s, None if is_srgb else embedded or made, found.exif)

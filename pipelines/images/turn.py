@@ -9,7 +9,7 @@ from pathlib import Path
 from ladders.images import ImagePart, SelectedVariant
 from ladders.model import SourceShape
 from ladders.select_images import select_variants
-from pipelines.errors import RejectedMedia
+from pipelines.errors import RejectedMedia, TruncatedMedia
 from pipelines.images import libraries
 from pipelines.images.describe import describe
 from pipelines.images.engine import Rendered, StillSpec, Stopwatch, looks_spec, specs_of
@@ -79,6 +79,8 @@ def render(opened: Opened) -> tuple[Opened, Rendered]:
         return opened, VipsEngine(opened.found.profile).render(path, header, opened.wanted)
     try:
         return replace(opened, engine="pillow"), PillowEngine().render(path, header, opened.wanted)
+    except TruncatedMedia:  # libvips cannot know better, and does not hear of the last rows
+        raise
     except RejectedMedia as error:
         why = f"{opened.why}; but Pillow says: {error}"
         try:

@@ -69,15 +69,17 @@ def test_the_source_cache_is_not_offered_as_scratch_but_never_takes_more_than_ha
 
 
 def test_an_engine_that_cannot_be_used_is_offered_as_none_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"name": "NVIDIA L4", "nvenc": [], "nvdec": ["h264"], "nvjpg": True, "why": {"nvenc h264": "not here"}}
+    found = {"name": "NVIDIA L4", "nvenc": [], "nvdec": ["h264"], "nvjpg": True, "counts": {"nvdec": 7}}
+    found |= {"why": {"nvenc h264": "not here"}}
     monkeypatch.setattr(node_offer, "ask_for_engines", lambda: found)
     offer = offer_of_this_node(FarmSettings.load())
-    assert {name: offer.resources[name] for name in ("nvenc", "nvdec", "nvjpg")} == {"nvenc": 0, "nvdec": 4, "nvjpg": 4}
+    assert {name: offer.resources[name] for name in ("nvenc", "nvdec", "nvjpg")} == {"nvenc": 0, "nvdec": 7, "nvjpg": 1}
     assert offer.labels == {"pool": "gpu", "nvdec-h264": "yes"}
     assert offer.why == {"nvenc h264": "not here"}
     assert offer.resources["cpu_lane"] >= 1
-    monkeypatch.setattr(node_offer, "ask_for_engines", lambda: found | {"name": "NVIDIA H100"})
-    assert offer_of_this_node(FarmSettings.load()).resources["nvdec"] == 1, "how many it has is not known"
+    for name, encoders in (("NVIDIA L4", 2), ("NVIDIA RTX 6000", 1)):
+        monkeypatch.setattr(node_offer, "ask_for_engines", lambda name=name: found | {"name": name, "nvenc": ["h264"]})
+        assert offer_of_this_node(FarmSettings.load()).resources["nvenc"] == encoders
 
 
 def test_a_driver_that_hangs_or_crashes_keeps_no_node_from_starting(

@@ -24,7 +24,7 @@ class Found:
     has_alpha: bool = False
     frames: int = 1
     duration_s: float = 0.0  # of an animation, shown once
-    progressive: bool = False
+    unusual: str = ""  # see Header
     turns_itself: bool = False  # its decoders give the upright picture whatever EXIF says
     profile: bytes | None = None  # ICC
     colors: Colors | None = None  # where there is no profile; None means sRGB

@@ -40,7 +40,6 @@ def read(file: BinaryIO, size: int, limits: ImageLimits) -> Found:
         color_model=MODELS[kind],
         bits=bits,
         has_alpha=kind >= 4 or b"tRNS" in chunks,
-        progressive=interlace == 1,
         profile=profile,
         colors=None if profile else _colors(chunks),
         exif=chunks.get(b"eXIf"),

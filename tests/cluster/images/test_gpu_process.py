@@ -1,4 +1,4 @@
-"""The process that turns batches by DALI, here on the processors: whatever it does, each picture is told of once."""
+"""The process that turns batches by DALI, on processors or a GPU: whatever it does, each picture is told of once."""
 
 import logging
 import os
@@ -20,10 +20,18 @@ from pipelines.confine import ProcessLimits
 from pipelines.images.gpu_server import NO_GPU
 from pipelines.images.limits import ImageLimits
 from pipelines.images.request import GpuSetup, ImageRequest, NotDone
+from tests.support.gpu import DEVICES, HAS_DRIVER, Place
 from tests.support.image_speed import lying, misbehave, photo, save_record, save_slow_record, truncated, with_alpha
 
 AVATAR = load_preset("avatar").model_dump(mode="json")["image"]
 Start = Callable[..., GpuProcess]
+
+
+@pytest.fixture(params=DEVICES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where DALI works."""
+    found: Place = request.param
+    return found
 
 
 @pytest.fixture
@@ -70,15 +78,15 @@ def below() -> list[psutil.Process]:
 
 
 def test_a_batch_of_all_kinds_and_the_same_process_for_the_next_one(
-    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     paths = [photo(tmp_path / "a.jpg"), with_alpha(tmp_path / "alpha.png"), truncated(tmp_path / "cut.jpg")]
     paths += [lying(tmp_path / "lies.jpg"), text, photo(tmp_path / "b.jpg")]
-    process = start()
+    process = start(place.device_id)
 
     outcomes = turn(process, paths)
 
@@ -101,7 +109,7 @@ def test_where_dali_does_not_pay_there_is_no_process_and_the_log_has_the_reason(
         save_record(tmp_path / "speed.json", device="NVIDIA L4")
     elif why == "slow":
         save_slow_record(tmp_path / "speed.json")
-    elif why == "no gpu" and Path("/dev/nvidiactl").exists():
+    elif why == "no gpu" and HAS_DRIVER:
         pytest.skip("this machine has an NVIDIA driver")
     process = start(device_id=0 if why == "no gpu" else None)
 
@@ -120,11 +128,11 @@ def test_where_dali_does_not_pay_there_is_no_process_and_the_log_has_the_reason(
 
 
 def test_a_process_that_fails_leaves_its_batch_and_the_next_one_gets_another_until_it_is_too_often(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: Start, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     misbehave(tmp_path, monkeypatch)
-    process = start(wall_s=3.0)
+    process = start(place.device_id, wall_s=3.0)
     good = photo(tmp_path / "good.jpg")
     reasons = {"crash": "SIGSEGV", "forge": "picture 99", "hungry": "MB of memory", "hang": "no answer in time"}
     assert len(reasons) + 1 == FAILURES
@@ -148,11 +156,11 @@ def test_a_process_that_fails_leaves_its_batch_and_the_next_one_gets_another_unt
 
 
 def test_a_cancelled_picture_is_told_of_at_once_and_costs_the_others_nothing(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     misbehave(tmp_path, monkeypatch)
-    process = start()
+    process = start(place.device_id)
     assert process.start()
     (prepared,) = below()
     watch = Watch()
@@ -167,11 +175,11 @@ def test_a_cancelled_picture_is_told_of_at_once_and_costs_the_others_nothing(
 
 
 def test_a_process_that_works_for_nobody_is_ended_and_that_is_no_failure(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: Start, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     misbehave(tmp_path, monkeypatch)
-    process = start()
+    process = start(place.device_id)
     assert process.start()
     watch = Watch()
     threading.Timer(0.3, watch.cancelled.set).start()

@@ -88,6 +88,15 @@ def test_a_picture_is_published_with_its_manifest_and_report(
     assert not list((tmp_path / "scratch").glob("farm-*"))
 
 
+def test_a_picture_that_is_published_does_not_fail_by_its_statistics(
+    engine: ImageEngine, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.images.turn.picture_figures", lambda *_: 1 / 0)
+    work = asked(settings, file_uri(picture(tmp_path / "photo.jpg")), (tmp_path / "out").as_uri(), "photo")
+    result = turn(engine, work)["photo"]["result"]
+    assert (result["figures"], bool(result["manifest_key"])) == (None, True)
+
+
 def test_the_same_picture_twice_is_one_publication(engine: ImageEngine, settings: FarmSettings, tmp_path: Path) -> None:
     uri = file_uri(picture(tmp_path / "photo.jpg"))
     work = asked(settings, uri, (tmp_path / "out").as_uri(), "photo")

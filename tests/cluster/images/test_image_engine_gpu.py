@@ -1,4 +1,4 @@
-"""An engine with a GPU process, which has DALI on the processors here: batches in, published media items out."""
+"""An engine with a GPU process, which has DALI on the processors or on a GPU: batches in, published media items out."""
 
 import json
 import logging
@@ -21,10 +21,18 @@ from cluster.storage import open_storage
 from cluster.storage.sources import source_of
 from cluster.work import Work
 from ladders.catalog import load_preset
+from tests.support.gpu import DEVICES, Place
 from tests.support.image_speed import lying, misbehave, photo, save_record, truncated, with_alpha
 
 Open = Callable[[], ImageEngine]
 Outcomes = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(params=DEVICES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where DALI works."""
+    found: Place = request.param
+    return found
 
 
 @pytest.fixture
@@ -36,12 +44,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FarmSettings:
 
 
 @pytest.fixture
-def opened(settings: FarmSettings) -> Iterator[Open]:
+def opened(settings: FarmSettings, place: Place) -> Iterator[Open]:
     """Opens the engine, with two lanes, and DALI where the record says so."""
     engines = []
 
     def open_engine() -> ImageEngine:
-        engines.append(ImageEngine(settings, 2, device_id=None))
+        engines.append(ImageEngine(settings, 2, device_id=place.device_id))
         return engines[-1]
 
     yield open_engine
@@ -79,9 +87,9 @@ def paths_of(outcomes: Outcomes, works: list[Work]) -> list[dict[str, str]]:
 
 
 def test_good_photos_go_by_dali_odd_ones_by_the_processors_and_bad_ones_fail_alone(
-    opened: Open, settings: FarmSettings, tmp_path: Path
+    opened: Open, place: Place, settings: FarmSettings, tmp_path: Path
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     good = asked(settings, tmp_path, *[photo(tmp_path / f"{n}.jpg") for n in range(3)])
     odd = [with_alpha(tmp_path / "alpha.png"), truncated(tmp_path / "cut.jpg"), lying(tmp_path / "lies.jpg")]
     alpha, cut, lies = asked(settings, tmp_path, *odd)
@@ -107,9 +115,9 @@ def test_good_photos_go_by_dali_odd_ones_by_the_processors_and_bad_ones_fail_alo
 
 @pytest.mark.parametrize("name", ["crash.jpg", "hang.jpg"])
 def test_a_batch_whose_gpu_process_fails_is_turned_all_the_same(
-    opened: Open, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    opened: Open, place: Place, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     misbehave(tmp_path, monkeypatch)
     engine = opened()
     works = asked(settings, tmp_path, *[photo(tmp_path / each) for each in ("a.jpg", name, "b.jpg", "c.jpg")])
@@ -130,9 +138,9 @@ def _kill_gpu_process() -> None:
 
 
 def test_a_batch_that_finds_the_gpu_busy_and_one_that_is_too_small_go_to_the_processors(
-    opened: Open, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, place: Place, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_record(tmp_path / "speed.json", batch=2)
+    save_record(tmp_path / "speed.json", device=place.device, batch=2)
     misbehave(tmp_path, monkeypatch)
     engine = opened()
     slow = asked(settings, tmp_path, photo(tmp_path / "slow.jpg"), photo(tmp_path / "a.jpg"))
@@ -160,9 +168,9 @@ def test_a_batch_that_finds_the_gpu_busy_and_one_that_is_too_small_go_to_the_pro
 
 
 def test_a_cancelled_picture_ends_at_once_and_the_others_are_turned(
-    opened: Open, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, place: Place, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_record(tmp_path / "speed.json")
+    save_record(tmp_path / "speed.json", device=place.device)
     misbehave(tmp_path, monkeypatch)
     engine = opened()
     works = asked(settings, tmp_path, *[photo(tmp_path / name) for name in ("slow.jpg", "a.jpg", "b.jpg")])
@@ -197,6 +205,7 @@ def test_a_cancelled_picture_ends_at_once_and_the_others_are_turned(
 )
 def test_without_a_record_that_holds_here_the_processors_turn_all_and_the_log_says_why(
     opened: Open,
+    place: Place,
     settings: FarmSettings,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -205,7 +214,7 @@ def test_without_a_record_that_holds_here_the_processors_turn_all_and_the_log_sa
 ) -> None:
     caplog.set_level(logging.INFO)
     if record is not None:
-        save_record(tmp_path / "speed.json", **record)
+        save_record(tmp_path / "speed.json", **{"device": place.device, **record})
     works = asked(settings, tmp_path, photo(tmp_path / "a.jpg"), photo(tmp_path / "b.jpg"))
 
     outcomes = turn(opened(), works)

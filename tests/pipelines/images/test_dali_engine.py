@@ -1,6 +1,6 @@
-"""The DALI graph on the processors: the same graph as on a GPU, which the benchmark `images-gpu` proves there."""
+"""DALI's graph, on the processors and on a GPU."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -10,23 +10,22 @@ from PIL import Image
 from benchmarks.photos import picture
 from benchmarks.ssim import ssim
 from pipelines.images.engine import Rendered, StillSpec
-from pipelines.images.facts import Header
 
 pytest.importorskip("nvidia.dali", reason="DALI is installed on GPU nodes and for development, on Linux only")
 
 from pipelines.errors import MediaProcessFailed
 from pipelines.images.dali_batch import Refused, Task
-from pipelines.images.dali_engine import BYTES_PER_PIXEL, FAILED_RUNS, DaliEngine
+from pipelines.images.dali_engine import BYTES_PER_PIXEL, BYTES_PER_STILL_PIXEL, FAILED_RUNS, DaliEngine
 from pipelines.images.dali_graph import BATCHES, Cascade, GraphShape
 from pipelines.images.pillow_engine import PillowEngine
+from tests.support.dali import ALIKE, jpeg, one, rendered, task, whole
+from tests.support.gpu import DEVICES, HAS_DRIVER, Place
 
-ALIKE = 0.98
-ORIENTATION = 0x0112  # the EXIF tag
 
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DaliEngine]:
-    engine = DaliEngine(device_id=None, threads=2)
+@pytest.fixture(scope="module", params=DEVICES)
+def engine(request: pytest.FixtureRequest) -> Iterator[DaliEngine]:
+    place: Place = request.param
+    engine = DaliEngine(device_id=place.device_id, threads=2)
     yield engine
     engine.close()
 
@@ -34,37 +33,6 @@ def engine() -> Iterator[DaliEngine]:
 @pytest.fixture(scope="module")
 def landscape() -> Image.Image:
     return picture((640, 480), seed=1)
-
-
-def jpeg(picture: Image.Image, orientation: int = 1) -> bytes:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    file = BytesIO()
-    picture.save(file, "JPEG", quality=90, exif=exif)
-    return file.getvalue()
-
-
-def whole(*sizes: tuple[int, int]) -> tuple[StillSpec, ...]:
-    return tuple(StillSpec(scaled=size, size=size) for size in sizes)
-
-
-def task(path: Path, content: bytes, wanted: Sequence[StillSpec], size: tuple[int, int] | None = None) -> Task:
-    path.write_bytes(content)
-    with Image.open(BytesIO(content)) as opened:
-        width, height = size or opened.size
-        orientation = opened.getexif().get(ORIENTATION, 1)
-    header = Header("jpeg", width, height, orientation, "rgb", 8, False, 1, None, True, False)
-    return Task(str(path), header, tuple(wanted))
-
-
-def one(engine: DaliEngine, *tasks: Task) -> list[Rendered | Refused]:
-    (outcomes,) = engine.run([tasks])
-    return outcomes
-
-
-def rendered(outcome: Rendered | Refused) -> Rendered:
-    assert isinstance(outcome, Rendered), outcome
-    return outcome
 
 
 def test_every_size_looks_like_one_resize_of_the_whole_picture(
@@ -264,9 +232,12 @@ def test_batches_are_bounded_by_count_and_by_memory(landscape: Image.Image, tmp_
     assert [len(batch) for batch in engine.batches([small, large, small, small])] == [1, 1, 2]
     assert list(engine.batches([])) == []
 
+    engine = DaliEngine(device_id=None, threads=1, host_bytes=2 * 8 * 6 * BYTES_PER_STILL_PIXEL)
+    assert [len(batch) for batch in engine.batches([small] * 5)] == [2, 2, 1]
+
 
 def test_a_gpu_that_is_not_there_is_no_bad_picture(landscape: Image.Image, tmp_path: Path) -> None:
-    if Path("/dev/nvidiactl").exists():
+    if HAS_DRIVER:
         pytest.skip("this machine has an NVIDIA driver")
     engine = DaliEngine(device_id=0, threads=1)
 

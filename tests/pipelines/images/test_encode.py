@@ -149,3 +149,18 @@ def test_a_jpeg_is_baseline_with_tables_of_its_own() -> None:
     common = io.BytesIO()
     Image.fromarray(photo()).save(common, "JPEG", quality=80)
     assert len(data) < common.tell()
+
+
+def test_pillow_encodes_a_jpeg_into_a_file_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it holds Python's lock meanwhile, and the threads of a GPU's process encode one after the other."""
+    descriptors: list[int] = []
+    save = Image.Image.save
+
+    def watched(picture: Image.Image, file: Any, *arguments: Any, **options: Any) -> None:
+        descriptors.append(file.fileno())
+        save(picture, file, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", watched)
+    data, _ = encoded(Image.new("RGB", (64, 48), "red"), Jpeg(), Keep())
+    assert len(descriptors) == 1
+    assert Image.open(io.BytesIO(data)).size == (64, 48)

@@ -9,7 +9,7 @@ from ladders.images import ImagePart
 from pipelines.images.facts import Header
 from pipelines.images.gate import choose_engine, decoded_pixels
 
-PHOTO = Header("jpeg", 4000, 3000, 1, "rgb", 8, False, 1, None, True, False)
+PHOTO = Header("jpeg", 4000, 3000, 1, "rgb", 8, False, 1, None, True, "")
 
 
 def part(**variant: Any) -> ImagePart:
@@ -20,7 +20,7 @@ def part(**variant: Any) -> ImagePart:
     ("changes", "engine", "word"),
     [
         ({}, "pillow", "sRGB"),
-        ({"progressive": True}, "pillow", "sRGB"),
+        ({"unusual": "progressive"}, "pillow", "sRGB"),
         ({"color_model": "grey"}, "pillow", "sRGB"),
         ({"format": "png"}, "pillow", "PNG"),
         ({"profile": "sRGB IEC61966-2.1"}, "pillow", "sRGB"),
@@ -46,7 +46,8 @@ def test_a_picture_goes_to_the_fastest_engine_that_is_right(changes: Any, engine
     ("changes", "engine"),
     [
         ({}, "dali"),
-        ({"progressive": True}, "pillow"),
+        ({"unusual": "progressive"}, "pillow"),
+        ({"unusual": "RGB-coded"}, "pillow"),
         ({"color_model": "grey"}, "pillow"),
         ({"format": "png"}, "pillow"),
         ({"is_srgb": False}, "vips"),

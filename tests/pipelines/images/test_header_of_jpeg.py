@@ -26,13 +26,45 @@ from tests.support.image_bytes import (
 def test_a_jpeg_tells_size_and_colours(tmp_path: Path, mode: str, model: str) -> None:
     found = header_of(tmp_path, jpeg((64, 48), mode))
     assert (found.format, found.width, found.height, found.color_model) == ("jpeg", 64, 48, model)
-    assert (found.bits, found.frames, found.has_alpha, found.progressive) == (8, 1, False, False)
+    assert (found.bits, found.frames, found.has_alpha, found.unusual) == (8, 1, False, "")
     assert found.is_srgb == (mode != "CMYK")
     assert found.profile is None
 
 
-def test_a_progressive_jpeg_says_so(tmp_path: Path) -> None:
-    assert header_of(tmp_path, jpeg(progressive=True)).progressive
+def with_frame(content: bytes, marker: int) -> bytes:
+    return content.replace(b"\xff\xc0", bytes((0xFF, marker)), 1)
+
+
+def adobe(transform: int) -> tuple[int, bytes]:
+    return 0xEE, b"Adobe" + bytes((0, 100, 0, 0, 0, 0, transform))
+
+
+CODED = jpeg()
+CHANNELS = CODED.index(b"\xff\xc0") + 10  # the first one's name, then its sampling and its table
+
+
+CODINGS: dict[str, tuple[bytes, str]] = {
+    "progressive": (jpeg(progressive=True), "progressive"),
+    "extended": (with_frame(CODED, 0xC1), "extended"),
+    "with a table of 16-bit numbers": (with_segments(CODED, (0xDB, b"\x10" + bytes((1, 44)) * 64)), "extended"),
+    "with a second table of 16-bit numbers": (
+        with_segments(CODED, (0xDB, b"\0" + bytes(64) + b"\x11" + bytes(128))),
+        "extended",
+    ),
+    "arithmetic": (with_frame(CODED, 0xC9), "arithmetically coded"),
+    "RGB": (jpeg(keep_rgb=True), "RGB-coded"),
+    "RGB by Adobe's segment": (with_segments(CODED, adobe(0)), "RGB-coded"),
+    "RGB by names": (CODED[:CHANNELS] + b"R\x22\0G\x11\1B\x11\1" + CODED[CHANNELS + 9 :], "RGB-coded"),
+    "YCbCr by Adobe's segment": (with_segments(CODED, adobe(1)), ""),
+    "Adobe's segment says nothing": (with_segments(CODED, (0xEE, b"Adobe\0")), ""),
+    "grey": (jpeg(mode="L"), ""),
+    "plain": (CODED, ""),
+}
+
+
+@pytest.mark.parametrize(("content", "coding"), CODINGS.values(), ids=CODINGS)
+def test_a_coding_that_not_every_decoder_gets_right_is_named(tmp_path: Path, content: bytes, coding: str) -> None:
+    assert header_of(tmp_path, content).unusual == coding
 
 
 def test_the_orientation_of_a_jpeg_turns_its_upright_size(tmp_path: Path) -> None:

@@ -40,10 +40,6 @@ def test_a_png_with_a_palette_is_indexed_and_its_transparency_is_alpha(tmp_path:
         seen(tmp_path, png(bits=2, kind=3))
 
 
-def test_an_interlaced_png_is_progressive(tmp_path: Path) -> None:
-    assert header_of(tmp_path, png(interlace=1)).progressive
-
-
 def test_the_colours_of_a_png_are_those_of_its_strongest_chunk(tmp_path: Path) -> None:
     wide = struct.pack(">8I", *(round(v * 100_000) for v in (*P3_PRIMARIES[6:], *P3_PRIMARIES[:6])))
     srgb = struct.pack(">8I", *(round(v * 100_000) for v in (*SRGB_PRIMARIES[6:], *SRGB_PRIMARIES[:6])))

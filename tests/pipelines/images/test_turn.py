@@ -10,7 +10,7 @@ import pyvips
 from PIL import Image
 
 from pipelines.errors import CorruptMedia, LimitExceeded
-from pipelines.images.cascade import still_of_rgb
+from pipelines.images.cascade import cut
 from pipelines.images.encode import Keep, encoded
 from pipelines.images.engine import Rendered, StillSpec
 from pipelines.images.keeping import p3_profile
@@ -189,14 +189,14 @@ def test_what_pillow_cannot_decode_libvips_may(tmp_path: Path, monkeypatch: pyte
         turned(source, tmp_path, wanted)
 
 
-def test_an_engine_of_arrays_can_do_the_middle(tmp_path: Path) -> None:
+def test_another_engine_can_do_the_middle(tmp_path: Path) -> None:
     source = jpeg_file(tmp_path / "photo.jpg", photo())
     part = {"variants": [{"name": "a", "width": 64, "height": 64, "fit": "cover", "formats": [{"name": "png"}]}]}
     opened = open_image(ImageRequest(str(source), str(tmp_path), part, ImageLimits()), dali=True)
     assert opened.engine == "dali"
 
     def still(spec: StillSpec) -> Image.Image:
-        return still_of_rgb(np.asarray(Image.fromarray(photo()).resize(spec.scaled)), spec)
+        return cut(Image.fromarray(photo()).resize(spec.scaled), spec)
 
     result = finish(opened, Rendered({spec: still(spec) for spec in opened.wanted}, {"decode": 0.5}))
     assert result.engine == "dali"
