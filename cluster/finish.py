@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ResultsDamaged
+from cluster.figures import figures_or_none, job_figures
 from cluster.media_process import Answer, Usage, Watch, run_media
 from cluster.pieces import Piece, fetch, local_file, read_facts
 from cluster.publish import publish
@@ -35,6 +36,7 @@ class Stages:
     """What each kind of media process of the job cost, for the report."""
 
     costs: dict[str, Any] = field(default_factory=dict)
+    figures: list[list[Any]] = field(default_factory=list)  # see cluster.figures; of the steps before
 
     def add(self, name: str, usage: Usage | dict[str, Any]) -> None:
         """Add one process: seconds add up, memory is the largest."""
@@ -61,7 +63,9 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
     where = names(work)
     plan = required_plan(where, tools)
     stages = Stages()
-    stages.add("inspect", json.loads(tools.scratch.get_bytes(where.inspect_facts))["process"])
+    inspected = json.loads(tools.scratch.get_bytes(where.inspect_facts))
+    stages.add("inspect", inspected["process"])
+    stages.figures += inspected.get("figures", [])  # a job may be older than these
     with workdir(tools.scratch_dir) as folder:
         (folder / FETCHED).mkdir()
         taken = read_taken(where, tools)
@@ -90,6 +94,7 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         "revision": published.revision,
         "published_bytes": published.bytes,
         "report": report,
+        "figures": figures_or_none(lambda: job_figures(plan, work, report, stages.figures, published.bytes)),
     }
 
 
@@ -122,6 +127,7 @@ def _chunk_facts(
             facts_key = where.chunk_facts(cut, rendition.name)
             stored = read_facts(facts_key, tools.scratch)
             processes[json.dumps(stored["process"])] = stored
+            stages.figures += stored.get("figures", [])
             pieces.append(Piece(where.chunk(cut, rendition.name), stored["sha256"], facts_key))
             facts.append(
                 ChunkFacts(
@@ -205,6 +211,7 @@ def _tracks(
         tools.scratch.delete(where.audio_facts)
         raise ResultsDamaged("an audio track was not made", detail={"keys": [where.audio_facts]})
     stages.add("audio", stored["process"])
+    stages.figures += stored.get("figures", [])
     pieces = [Piece(where.audio(name), stored["sha256"][name], where.audio_facts) for name in names]
     paths = fetch(pieces, folder / FETCHED, tools.scratch)
     proofs = [proof for proof in stored["result"]["tracks"] if proof["name"] in names]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ObjectExists
+from cluster.figures import chunk_figures, inspect_figures, sound_figures
 from cluster.media_process import Answer, Watch, run_media
 from cluster.needs import needs_of
 from cluster.reuse import note_earlier, taken_folders
@@ -60,7 +61,8 @@ def inspect(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
         made, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=work.slots)
         # The plan goes last: it is only ever found together with its frames, and with what need not be made.
         tools.scratch.put_bytes(where.frames, pack_rows(rows))
-        tools.scratch.put_bytes(where.inspect_facts, _json({"process": to_wire(answer.usage)}))
+        facts = {"process": to_wire(answer.usage), "figures": inspect_figures(made, answer.usage)}
+        tools.scratch.put_bytes(where.inspect_facts, _json(facts))
         note_earlier(made, work, where, tools)
         try:
             tools.scratch.put_bytes(where.plan, _json(made), if_absent=True)
@@ -122,8 +124,9 @@ def chunk(work: Work, number: int, tools: Tools, watch: Watch) -> dict[str, Any]
             raise MediaProcessFailed("the media process made other renditions than it was asked for")
         files = {name: _own_file(folder, f"{name}.mp4") for name in made_of}
         scores = _measure(asked, files, plan.vmaf, tools, watch)
+        figures = chunk_figures(video, len(rows), encoded, plan.vmaf, scores["process"])
         for made in made_of.values():
-            facts = _chunk_facts(made, encoded, scores)
+            facts = _chunk_facts(made, encoded, scores) | {"figures": figures[made.name]}
             stored = tools.scratch.put_file(where.chunk(cut, made.name), files[made.name])
             tools.scratch.put_bytes(where.chunk_facts(cut, made.name), _json(facts | {"sha256": stored.sha256}))
     return {"reused": False, **_size_of(cut, video)}
@@ -209,6 +212,7 @@ def audio(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
             for track in made.result.tracks
         }
         facts = {"result": to_wire(made.result), "process": to_wire(made.usage), "sha256": sha256}
+        facts["figures"] = sound_figures(len(tracks), plan.duration_s, made.usage)
         tools.scratch.put_bytes(where.audio_facts, _json(facts))
     return {"reused": False}
 

@@ -1,4 +1,4 @@
-"""What the dispatcher keeps in step with, beside its jobs: nodes, policy, autoscaler. Each runs until cancelled."""
+"""What the dispatcher does beside its jobs, until cancelled: it follows nodes, policy, autoscaler, history."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 NODES_EVERY_S = 0.5  # a look takes 1 to 9 ms; work that was lost with a node waits for it
 POLICY_EVERY_S = 2.0
+HISTORY_EVERY_S = 3.0  # a few hundred jobs are one write
 # The autoscaler counts what is submitted, and that is never more than there are slots: it is told what waits.
 DEMAND_EVERY_S = 10.0
 MAX_DEMAND = 512  # steps: a queue of a hundred thousand jobs is no reason to ask for more nodes than anybody allows
@@ -71,3 +72,16 @@ async def ask_for_nodes(store: JobStore, slots: Slots, ask_for: Callable[[int], 
         except Exception:
             log.exception("the cluster is not resized")
         await asyncio.sleep(DEMAND_EVERY_S)
+
+
+async def keep_history(store: JobStore) -> None:
+    """Have what ended jobs did added to what the farm knows of its work."""
+    while True:
+        try:
+            while await asyncio.to_thread(store.fold_figures):
+                pass
+        except InfraError as error:  # they are kept until then
+            log.warning("the farm does not learn: %s: %s", error.code, error.public_message)
+        except Exception:  # figures that a newer program wrote, say
+            log.exception("the farm does not learn")
+        await asyncio.sleep(HISTORY_EVERY_S)

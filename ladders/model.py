@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ladders.images import ImagePart
 from ladders.part import Part, unique
+from ladders.prices import Prices
 
 
 class H264(Part):
@@ -148,12 +149,14 @@ class Recipe(Part):
     packaging: Packaging = Packaging()
     stills: Stills = Stills()
     vmaf: Literal["off", "sampled", "full"] = "sampled"
+    prices: Prices | None = None
+    """What estimates and results reckon costs by."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all that decides the output: everything but the name and the description."""
+        """SHA-256 (hex) of all that decides the output: everything but the name, the description and the prices."""
         # Recipes without pictures are named in manifests from before there were any, by a digest that knew no `image`.
-        left_out = {"name", "description"} if self.image else {"name", "description", "image"}
+        left_out = {"name", "description", "prices"} | (set() if self.image else {"image"})
         facts = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

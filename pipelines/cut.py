@@ -31,9 +31,7 @@ def cut(
     grid = _Grid(index, rows, gop_frames)
     bounds = [0, len(rows)]
     if index.chunkable:
-        shortest = MIN_MAPPED_S if tone_map else MIN_S
-        length_s = len(rows) / fps
-        wanted = min(max(target_chunks, -int(-length_s // MAX_S)), int(length_s // shortest), grid.places)
+        wanted = chunks_wanted(len(rows) / fps, target_chunks, grid.places, tone_map=tone_map)
         while wanted > 1:
             tried = grid.bounds(wanted)
             if grid.in_vain(tried) * DECODE_SHARE <= MAX_WASTE * len(rows):
@@ -41,6 +39,14 @@ def cut(
                 break
             wanted = wanted * 3 // 4
     return at_bounds(index, rows, bounds, deinterlace=deinterlace)
+
+
+def chunks_wanted(length_s: float, target_chunks: int, places: int, *, tone_map: bool) -> int:
+    """How many chunks a video of that length is cut into where its key frames let it, at `places` at most; 0 or 1 is
+    one.
+    """
+    shortest = MIN_MAPPED_S if tone_map else MIN_S
+    return min(max(target_chunks, -int(-length_s // MAX_S)), int(length_s // shortest), places)
 
 
 def at_bounds(

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.errors import MediaError
 from pipelines.images.header import examine
 from pipelines.images.limits import ImageLimits
 from pipelines.limits import Limits
 from pipelines.probe import probe
+from pipelines.shapes import Shape, shape_of, shape_of_picture
 from pipelines.signatures import HEAD_BYTES, is_picture
 
 
@@ -24,10 +25,9 @@ class SurveyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """One file: what it is, or the code and message of why it is refused."""
+    """One file: what it is, or None and the code and message of why it is refused."""
 
-    kind: Literal["video", "audio", "image", "refused"]
-    duration_s: float = 0.0  # of video and audio
+    shape: Shape | None
     code: str = ""
     message: str = ""
 
@@ -53,9 +53,7 @@ def _surveyed(path: str, request: SurveyRequest) -> Surveyed:
         head = file.read(HEAD_BYTES)
     try:
         if is_picture(head):
-            examine(path, request.image_limits)
-            return Surveyed("image")
-        info = probe(path, request.limits)
+            return Surveyed(shape_of_picture(examine(path, request.image_limits).header))
+        return Surveyed(shape_of(probe(path, request.limits)))
     except MediaError as error:
-        return Surveyed("refused", code=error.code, message=error.public_message)
-    return Surveyed("audio" if info.video is None else "video", duration_s=float(info.duration_s))
+        return Surveyed(None, code=error.code, message=error.public_message)

@@ -83,6 +83,10 @@ class FarmClient:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._call("POST", "/v1/batches", json=body, headers=headers)
 
+    def estimate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What it would take to turn sources of such forms."""
+        return self._call("POST", "/v1/estimates", json=body)
+
     def batch(self, batch_id: str) -> dict[str, Any]:
         """One batch as it stands."""
         return self._call("GET", f"/v1/batches/{_step(batch_id)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.batches.reading import Entry
@@ -13,7 +13,7 @@ from cluster.storage import Storage, open_storage
 from cluster.storage.sources import SourceObject, Sources
 from cluster.storage.urls import AllowedSources
 from ladders.errors import FarmError
-from pipelines.errors import EmptyFile
+from pipelines.errors import EmptyFile, InvalidItem
 
 LOOKS_AT_ONCE = 16  # a HEAD of S3 is all waiting
 
@@ -40,6 +40,25 @@ class Examiner:
         before = self.store.newest_ready(org, media_ids) if media_ids else {}
         with Sources(self.settings.storage, allowed) as sources, ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
             return list(pool.map(lambda entry: self._item(entry, allowed, sources, before), found))
+
+    def named_once(self, numbers: Sequence[int], items: Sequence[NewItem]) -> list[NewItem]:
+        """`items`, which have these numbers, but those refused whose media_id another one of this batch is made by.
+
+        Two would publish beside each other, and the order in which they end would decide which of them is the newest.
+        What is current has its name too: else the next run would make the other one, and the run after that this.
+        """
+        names = [item.media_id for item in items if item.job is not None and item.media_id is not None]
+        holders = self.store.named(self.batch.id, names) if names else {}
+        found = []
+        for number, item in zip(numbers, items, strict=True):
+            if item.status is not ItemStatus.REFUSED and item.media_id is not None:
+                holder = holders.setdefault(item.media_id, number)
+                if item.job is not None and holder != number:
+                    error = InvalidItem(f"line {item.line}: another line of this batch has its media_id")
+                    refused = error.to_wire() | {"detail": {}}
+                    item = replace(item, status=ItemStatus.REFUSED, job=None, error=refused)
+            found.append(item)
+        return found
 
     def _item(self, entry: Entry, allowed: AllowedSources, sources: Sources, before: dict[str, Any]) -> NewItem:
         try:

@@ -83,6 +83,7 @@ class Feed:
         is_last = len(found) < most or len(found) == self._left(batch)
         try:
             items = self._examiner.examined(found)
+            items = self._examiner.named_once(range(batch.items, batch.items + len(items)), items)
         except InfraError:
             self._reading = None  # what was read from it is read again
             raise
@@ -130,9 +131,11 @@ class Feed:
         outcomes = self.store.batches.waiting(batch.id, most)
         if not outcomes:
             raise IllegalMove("items wait that are not there")
+        numbers = [outcome.item.number for outcome in outcomes]
         items = self._examiner.examined([_entry_of(outcome) for outcome in outcomes])
-        again = [(outcome.item.number, _same_job(outcome, item)) for outcome, item in zip(outcomes, items, strict=True)]
-        return self.store.batches.repeat(batch.id, batch.fence, again)
+        items = self._examiner.named_once(numbers, items)
+        again = [_same_job(outcome, item) for outcome, item in zip(outcomes, items, strict=True)]
+        return self.store.batches.repeat(batch.id, batch.fence, list(zip(numbers, again, strict=True)))
 
     def _cancel_open(self) -> None:
         for job_id in self.store.batches.open_jobs(self.batch.id):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluster.jobs import Job
+from cluster.jobs import ItemStatus, Job
 from cluster.jobs.batch_model import Outcome
 
 Row = dict[str, Any]
@@ -26,14 +26,30 @@ def rows_of(outcome: Outcome) -> Iterator[Row]:
     if job is not None:
         row |= _of_job(job)
     report = job.report if job is not None else None
-    outputs = list(_outputs(job, report)) if job is not None and report else []
-    for output in outputs or [{}]:
-        yield row | output
+    outputs: list[Row] = list(_outputs(job, report)) if job is not None and report else []
+    outputs = outputs or [{}]
+    # What was made before cost this batch nothing.
+    cost = 0.0 if item.status is ItemStatus.CURRENT and row.get("job_cost") is not None else row.get("job_cost")
+    for output, share in zip(outputs, _shares(outputs), strict=True):
+        yield row | output | {"cost": cost * share if cost is not None else None}
+
+
+def _shares(outputs: Sequence[Row]) -> list[float]:
+    """What part of the job's cost each output bears: by the CPU seconds that are known, else by pixels, else alike."""
+    for weight in (
+        lambda one: one.get("cpu_s") or 0.0,
+        lambda one: (one.get("width") or 0) * (one.get("height") or 0),
+        lambda _: 1.0,
+    ):
+        weights = [float(weight(one)) for one in outputs]
+        if (total := sum(weights)) > 0:
+            return [one / total for one in weights]
+    raise AssertionError("there is at least one row")
 
 
 def _of_job(job: Job) -> Row:
     report = job.report or {}
-    stages = report.get("stages", {})
+    stages, cost = report.get("stages", {}), report.get("cost") or {}
     took = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
     return {
         "job_id": job.id,
@@ -49,6 +65,8 @@ def _of_job(job: Job) -> Row:
         "recipe": job.recipe_name,
         "recipe_digest": job.recipe_digest,
         "versions": sorted(report.get("versions", {}).items()),
+        "job_cost": cost.get("amount"),
+        "currency": cost.get("currency"),
         "metadata": sorted((name, str(value)) for name, value in job.metadata.items()),
     }
 

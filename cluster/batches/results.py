@@ -64,6 +64,9 @@ def schema() -> "pa.Schema":
             ("recipe_digest", text),
             ("versions", texts),
             ("metadata", texts),
+            ("cost", pa.float64()),
+            ("job_cost", pa.float64()),
+            ("currency", text),
         ]
     )
 
@@ -112,7 +115,7 @@ def write_results(batch: Batch, store: BatchStore, settings: FarmSettings, hold:
         if found.key.startswith("part-") and found.key not in kept:
             storage.delete(found.key)
     counts = {name: getattr(batch, name) for name in ("items", "ready", "failed", "cancelled", "current", "refused")}
-    body = {"batch_id": batch.id, "parts": written, **counts}
+    body = {"batch_id": batch.id, "parts": written, **counts, "cost": batch.cost}
     hold()
     storage.put_bytes(SUCCESS, json.dumps(body, indent=1).encode(), content_type="application/json")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cluster.batches.forms import Forms
 from cluster.batches.listing import is_manifest
 from cluster.batches.reading import Entry, Origin, entries
 from cluster.errors import InfraError
@@ -19,7 +20,8 @@ from cluster.storage.sources import Sources
 from cluster.storage.urls import parse_place
 from cluster.tools import process_limits
 from ladders.errors import FarmError
-from pipelines.errors import EmptyFile, MediaError
+from pipelines.errors import EmptyFile, MediaError, UnsupportedMedia
+from pipelines.shapes import Shape
 from pipelines.survey import Survey, Surveyed, SurveyRequest
 
 GROUP = 16  # files of one media process: a start costs half a second, a header a few milliseconds
@@ -39,6 +41,7 @@ class Found:
         default_factory=lambda: {"video": 0.0, "audio": 0.0, "image": 0.0}
     )  # of video and of audio
     bytes: int = 0
+    forms: Forms = field(default_factory=Forms)
 
     def refuse(self, code: str, message: str) -> None:
         """Count a refusal."""
@@ -55,9 +58,11 @@ class _Look:
 
 
 def look_over(
-    source_uri: str, org: str, settings: FarmSettings, most: int | None, tell: Callable[[int], None]
+    source_uri: str, org: str, kind: str, settings: FarmSettings, most: int | None, tell: Callable[[int], None]
 ) -> Found:
-    """Every source of the manifest or prefix, `most` at most; `tell` is told how many were looked at.
+    """Every source of the manifest or prefix, `most` at most, as it would be turned: as `kind`, or as its line says.
+
+    `tell` is told how many were looked at.
 
     Raises what says that the manifest or prefix cannot be read, and InfraError when storage is away.
     """
@@ -72,7 +77,7 @@ def look_over(
                 parts = [looks[start : start + GROUP] for start in range(0, len(looks), GROUP)]
                 for part, surveyed in zip(parts, pool.map(lambda part: _survey(part, settings), parts), strict=True):
                     for look, one in zip(part, surveyed, strict=True):
-                        _count(look, one, found)
+                        _count(look, one, look.entry.kind or kind, found)
                 tell(found.items)
     return found
 
@@ -132,17 +137,24 @@ def _survey(looks: Sequence[_Look], settings: FarmSettings) -> list[Surveyed]:
         return list(run_media("survey", asked, Survey, limits, Watch()).result.found)
     except MediaError as error:
         if len(looks) == 1:
-            return [Surveyed("refused", code=error.code, message=error.public_message)]
+            return [Surveyed(None, code=error.code, message=error.public_message)]
         half = len(looks) // 2
         return _survey(looks[:half], settings) + _survey(looks[half:], settings)
 
 
-def _count(look: _Look, surveyed: Surveyed, found: Found) -> None:
+def _count(look: _Look, surveyed: Surveyed, kind: str, found: Found) -> None:
     if look.is_copy:
         look.path.unlink()
-    if surveyed.kind != "refused":
-        found.kinds[surveyed.kind] += 1
-        found.seconds[surveyed.kind] += surveyed.duration_s
+    if (shape := surveyed.shape) is not None:
+        if kind != "auto" and (kind == "image") != (shape.kind == "image"):
+            told = f"{look.entry.source_uri} is {shape.kind}, and to be turned as {kind}"
+            found.refuse(UnsupportedMedia.code, told)
+            return
+        if kind == "audio":  # of a video its sound alone
+            shape = Shape("audio", duration_s=shape.duration_s, tracks=shape.tracks)
+        found.kinds[shape.kind] += 1
+        found.seconds[shape.kind] += shape.duration_s
+        found.forms.add(shape)
     elif look.is_whole:
         found.refuse(surveyed.code, f"{look.entry.source_uri} {surveyed.message}")
     else:

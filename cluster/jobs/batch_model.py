@@ -100,6 +100,7 @@ class Batch:
     current: int
     refused: int
     pace: list[list[float]]  # [Unix time, jobs ended] now and then
+    cost: float | None  # of its jobs that became ready, in the currency of its recipe; None without prices
     lease_until: datetime | None
     lease_owner: str | None
     fence: int

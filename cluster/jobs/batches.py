@@ -51,7 +51,7 @@ class SqlBatches(SqlFeeding):
             found = connection.execute(mine).one()
             if found.request_hash != request_hash:
                 raise IdempotencyConflict(
-                    "this idempotency key or name was used before, for another request or another state of the "
+                    "this idempotency key was used before, for another request or another state of the "
                     "manifest: choose another one",
                     detail={"batch_id": found.id},
                 )
@@ -61,6 +61,19 @@ class SqlBatches(SqlFeeding):
         """See `BatchStore.get`."""
         with self._db.read() as connection:
             return self._batches.get(connection, batch_id)
+
+    def newest_like(self, new: NewBatch) -> Batch | None:
+        """See `BatchStore.newest_like`."""
+        same = (batches.c.org == new.org, batches.c.request_hash == new.request_hash())
+        query = (
+            select(batches)
+            .where(*same, batches.c.recipe_digest == new.recipe_digest)
+            .order_by(batches.c.id.desc())
+            .limit(1)
+        )
+        with self._db.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return BatchRows.batch_of(row) if row is not None else None
 
     def list_batches(
         self, *, org: str | None = None, limit: int = 50, cursor: str | None = None
@@ -165,6 +178,34 @@ class SqlBatches(SqlFeeding):
         if changes:
             changes[now.value] = getattr(batch, now.value) + sum(moved.values())
         return changes
+
+    def locked(self, connection: Connection, batch_id: str) -> Batch:
+        """The batch, which nobody else can change until the transaction ends."""
+        return self._batches.locked(connection, batch_id)
+
+    def reopen(self, connection: Connection, batch: Batch, job_id: str, media_id: str) -> None:
+        """Have the item of that job, which is tried again by itself, and the locked `batch` be open again."""
+        ended = (ItemStatus.FAILED.value, ItemStatus.CANCELLED.value)
+        # By its name, of which there is an index.
+        named = (batch_items.c.batch_id == batch.id, batch_items.c.media_id == media_id)
+        mine = (*named, batch_items.c.job_id == job_id)
+        query = select(batch_items.c.status).where(*mine, batch_items.c.status.in_(ended))
+        was = connection.execute(query).scalar_one_or_none()
+        if was is None:  # not settled yet, or it has another job by now
+            return
+        connection.execute(batch_items.update().where(*mine).values(status=ItemStatus.OPEN.value, error=None))
+        values: dict[str, Any] = {was: getattr(batch, was) - 1}
+        if batch.finished_at is not None:
+            values |= {"status": BatchStatus.RUNNING.value, "finished_at": None, "pace": []}
+        self._batches.change(connection, batch, values)
+
+    def named(self, batch_id: str, media_ids: list[str]) -> dict[str, int]:
+        """See `BatchStore.named`."""
+        mine = (batch_items.c.batch_id == batch_id, batch_items.c.media_id.in_(media_ids))
+        query = select(batch_items.c.media_id, func.min(batch_items.c.number).label("number"))
+        query = query.where(*mine, batch_items.c.job_id.is_not(None)).group_by(batch_items.c.media_id)
+        with self._db.read() as connection:
+            return {row.media_id: row.number for row in connection.execute(query)}
 
     def newest_ready(self, org: str, media_ids: list[str]) -> dict[str, Any]:
         """See `BatchStore.newest_ready`."""

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -168,6 +169,34 @@ outbox = Table(
     Index("ix_outbox_due", "next_at"),
 )
 
+# What ended jobs did, until it is added to `rates` and `misses`: adding it at once would make all that end wait for one
+# another's commit, because they change the same few rows.
+figures = Table(
+    "figures",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("body", _json, nullable=False),  # cluster.figures
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("what", Text, primary_key=True),  # pipelines.loads
+    Column("node_kind", Text, primary_key=True),
+    Column("jobs", Double, nullable=False),  # sums; all are halved now and then, so that the past fades
+    Column("processes", Double, nullable=False),
+    Column("units", Double, nullable=False),
+    Column("amount", Double, nullable=False),
+)
+
+misses = Table(
+    "misses",
+    metadata,
+    Column("what", Text, primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),  # how far off, see pipelines.rates
+    Column("jobs", Double, nullable=False),
+)
+
 batches = Table(
     "batches",
     metadata,
@@ -199,6 +228,7 @@ batches = Table(
     Column("current", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
     Column("pace", _json, nullable=False),
+    Column("cost", Double),  # of the jobs that became ready, in the currency of the recipe
     Column("lease_until", UtcTime),
     Column("lease_owner", Text),
     Column("fence", BigInteger, nullable=False),
@@ -229,4 +259,6 @@ batch_items = Table(
     Column("error", _json),
     # Open items, a window of hundreds among millions, are found by this too.
     Index("ix_batch_items_status", "batch_id", "status", "number"),
+    # Which item has a name already, and which one a job is of.
+    Index("ix_batch_items_media", "batch_id", "media_id"),
 )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 
 from serve.api.schemas import ErrorView, Kind, Org, Priority, RecipeName, Wire
 
@@ -43,6 +43,9 @@ class BatchRequest(Wire):
     """How many items at most, from the beginning."""
     shard_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     """Rows of one Parquet file of the results."""
+    resume: StrictBool = False
+    """Go on with the newest batch of this very request, also when that has ended: what failed, was cancelled or refused
+    in it, or was not read yet, is tried again. Without such a batch one begins."""
     results: Place | None = None
     """Where the results go, in a folder of the batch's own: a place that the farm allows; its storage when left out."""
 
@@ -117,6 +120,8 @@ class BatchView(Wire):
                     ],
                     "items_per_s": 2.4,
                     "eta": {"likely_s": 41100.0, "earliest_s": 38000.0, "latest_s": 47000.0},
+                    "cost": 3.41,
+                    "currency": "USD",
                     "error": None,
                     "created_at": "2026-11-26T09:00:00.000000Z",
                     "finished_at": None,
@@ -149,6 +154,9 @@ class BatchView(Wire):
     items_per_s: float | None
     """Of the last minutes; null when too few have ended."""
     eta: Eta | None
+    cost: float | None
+    """Of its jobs that became ready, by the prices of its recipe; null without them. What was current cost nothing."""
+    currency: str | None
     error: ErrorView | None
     """Why the manifest could not be read to its end."""
     created_at: datetime

@@ -50,6 +50,8 @@ def batch_view(batch: Batch, failures: list[Failures]) -> BatchView:
         ],
         items_per_s=round(pace[0], 3) if pace is not None else None,
         eta=_eta(batch, pace),
+        cost=round(batch.cost, 6) if batch.cost is not None else None,
+        currency=(batch.recipe.get("prices") or {}).get("currency"),
         error=error_view(batch.error),
         created_at=batch.created_at,
         finished_at=batch.finished_at,

@@ -29,11 +29,11 @@ from serve.api.batch_schemas import (
 )
 from serve.api.batch_views import batch_summary, batch_view, item_view, visible_batch
 from serve.api.deps import Deps, Farm, Who
-from serve.api.media import check_kind
 from serve.api.problem_docs import accepted, problems
 from serve.api.schemas import CURSOR_PATTERN, IDEMPOTENCY_KEY_PATTERN, JOB_ID_PATTERN, ORG_PATTERN
 from serve.auth import Caller
 from serve.errors import Forbidden, NotFound
+from serve.intake import check_kind
 
 PAGE = 50
 PAGE_MAX = 200
@@ -53,7 +53,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")
     summary="Turn everything that a manifest or a prefix names",
     responses={
         **accepted("batch"),
-        **problems(400, 401, 403, 404, 413, 415, 422, 500, 502, 503, 507),
+        **problems(400, 401, 403, 404, 409, 413, 415, 422, 500, 502, 503, 507),
     },
 )
 async def create_batch(
@@ -103,6 +103,9 @@ def _accept(org: str, body: BatchRequest, idempotency_key: str | None, farm: Dep
         shard_rows=body.shard_rows,
         results_uri=_results_uri(body.results, org, farm),
     )
+    if body.resume and (last := farm.store.batches.newest_like(new)) is not None:
+        goes_on = last.finished_at is None and not last.cancel_requested
+        return last if goes_on else farm.store.batches.retry(last.id)
     return farm.store.batches.create(new, idempotency_key)[0]
 
 

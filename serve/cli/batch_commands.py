@@ -4,19 +4,23 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
 
 from cluster.settings import load
-from serve.cli.batch_display import progress_line, show, show_rows, show_survey
+from serve.cli.batch_display import progress_line, show, show_rows
+from serve.cli.estimate_display import show_survey, sources_of
 from serve.cli.exits import ExitCode
 from serve.cli.media_commands import output_uri_of, plain
 from serve.cli.remote_commands import REJECTIONS, with_remedy
 from serve.client import FarmClient
 from serve.errors import FarmRefused, FarmUnreachable, UsageError
 from serve.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from cluster.batches.surveying import Found
 
 POLL_S = 1.0
 PATIENCE_S = 300.0  # with a farm that does not answer: the batch goes on without whoever watches it
@@ -27,6 +31,7 @@ BatchId = Annotated[str, typer.Argument(help="As `farm batch run` printed it.", 
 Wait = Annotated[bool, typer.Option(help="Follow the batch to its end.")]
 
 OPEN = ("listing", "running")
+KINDS = ("auto", "video", "audio", "image")
 
 
 def register(app: typer.Typer) -> None:
@@ -51,8 +56,8 @@ def run(
     ],
     recipe: Annotated[str, typer.Option(help="What to make; see `farm recipes list`.")] = "standard",
     org: Annotated[str, typer.Option(help="Whose it is; the key's own org when left out.")] = "",
-    results_uri: Annotated[
-        str, typer.Option("--results", help="Place for the results; the farm's storage when left out.", metavar="URI")
+    out: Annotated[
+        str, typer.Option(help="Place for the Parquet results; the farm's storage when left out.", metavar="URI")
     ] = "",
     kind: Annotated[str, typer.Option(help="auto, video, audio or image.")] = "auto",
     vmaf: Annotated[str, typer.Option(help="off, sampled or full; as the recipe says when left out.")] = "",
@@ -62,28 +67,44 @@ def run(
         Literal["skip", "stop"], typer.Option(help="Whether one failed item ends the taking of further ones.")
     ] = "skip",
     shard: Annotated[int | None, typer.Option(min=1, help="Rows of one Parquet file.", metavar="N")] = None,
-    name: Annotated[str, typer.Option(help="The same name is the same batch, also once it has ended.")] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last batch of this command, also once it has ended.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make nothing: look at the sources' headers, from this machine.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Make nothing: as --dry-run, and ask the farm what it would take.")
     ] = False,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Turn everything that a manifest or a prefix names (FARM_URL, FARM_API_KEY).
 
-    Run again after it was broken off, it goes on with the same batch.
+    Run again after it was broken off, it goes on with the same batch; with --resume also with one that has ended.
     """
     uri = _uri(source)
+    if estimate:
+        with FarmClient(load(ClientSettings)) as farm:
+            wanted = {"recipe": recipe} | ({"vmaf": vmaf} if vmaf else {})
+            try:
+                farm.estimate(wanted | {"sources": []})  # better refused before all headers are looked at
+                found = _looked_over(uri, org or "default", kind, max_items)
+                told = farm.estimate(wanted | {"sources": sources_of(found)})
+            except FarmRefused as error:
+                raise with_remedy(error) from None
+            show_survey(found, told, as_json)
+        return
     if dry_run:
-        _look_over(uri, org or "default", max_items, as_json)
+        show_survey(_looked_over(uri, org or "default", kind, max_items), None, as_json)
         return
     body: dict[str, Any] = {"source": uri, "recipe": recipe, "kind": kind, "priority": priority, "on_error": on_error}
-    given = {"org": org, "vmaf": vmaf, "results": output_uri_of(results_uri) if results_uri else ""}
+    given = {"org": org, "vmaf": vmaf, "results": output_uri_of(out) if out else "", "resume": resume}
     body |= {key: value for key, value in given.items() if value}
     body |= {key: value for key, value in (("max_items", max_items), ("shard_rows", shard)) if value is not None}
     with FarmClient(load(ClientSettings)) as farm:
         try:
-            batch = farm.create_batch(body, name or None)
+            batch = farm.create_batch(body)
         except FarmRefused as error:
             raise with_remedy(error) from None
         _follow_and_show(farm, batch, wait, as_json)
@@ -177,11 +198,14 @@ def _uri(source: str) -> str:
     return path.as_uri() + ("/" if path.is_dir() else "")
 
 
-def _look_over(uri: str, org: str, most: int | None, as_json: bool) -> None:
+def _looked_over(uri: str, org: str, kind: str, most: int | None) -> "Found":
     from cluster.batches.surveying import look_over
     from cluster.farm_settings import FarmSettings
+
+    if kind not in KINDS:
+        raise UsageError(f"--kind {kind}: it is one of {', '.join(KINDS)}")
 
     def tell(looked_at: int) -> None:
         print(f"looked at {looked_at}", file=sys.stderr, flush=True)
 
-    show_survey(look_over(uri, org, FarmSettings.load(), most, tell), as_json)
+    return look_over(uri, org, kind, FarmSettings.load(), most, tell)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cluster.batches.surveying import Found
 from serve.cli.printable import printable
 from serve.cli.report_table import counted
 
@@ -22,8 +21,8 @@ def progress_line(batch: dict[str, Any]) -> str:
     if batch["items_per_s"]:
         parts.append(f"{batch['items_per_s']:.2g}/s")
     if (eta := batch["eta"]) is not None:
-        latest = _time(eta["latest_s"]) if eta["latest_s"] is not None else "?"
-        parts.append(f"{_time(eta['likely_s'])} left ({_time(eta['earliest_s'])} to {latest})")
+        latest = clock(eta["latest_s"]) if eta["latest_s"] is not None else "?"
+        parts.append(f"{clock(eta['likely_s'])} left ({clock(eta['earliest_s'])} to {latest})")
     return "; ".join(part for part in parts if part)
 
 
@@ -36,6 +35,8 @@ def show(batch: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"{batch['batch_id']} {stands} {batch['org']}: {progress_line(batch)}")
     for one in batch["failures"]:
         typer.echo(f"  {one['items']:>8} {one['status']} {one['code']}: {printable(one['message'])}")
+    if batch["cost"] is not None:
+        typer.echo(f"cost {money(batch['cost'], batch['currency'])}")
     if batch["finished_at"] is not None:
         typer.echo(f"results in {batch['results']}")
     if batch["error"]:
@@ -64,26 +65,17 @@ def _row(row: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def show_survey(found: Found, as_json: bool) -> None:
-    """What a batch would be of."""
-    if as_json:
-        typer.echo(json.dumps({name: getattr(found, name) for name in found.__dataclass_fields__}))
-        return
-    typer.echo(f"{counted(found.items, 'item')}, {found.bytes:,} bytes")
-    for kind, count in sorted(found.kinds.items()):
-        hours = f", {found.seconds[kind] / 3600:.2f} hours" if kind != "image" else ""
-        typer.echo(f"  {count:>8} {kind}{hours}")
-    if found.unclear:
-        typer.echo(f"  {found.unclear:>8} cannot be told by their first and last bytes")
-    for code, count in found.refused.most_common():
-        typer.echo(f"  {count:>8} refused {code}, such as {printable(found.examples[code])}")
-
-
 def _counts(batch: dict[str, Any]) -> str:
     return ", ".join(f"{batch['counts'][name]} {name}" for name in SHOWN if batch["counts"][name])
 
 
-def _time(seconds: float) -> str:
+def money(amount: float, currency: str) -> str:
+    """An amount to three digits, as long as it is small."""
+    return f"{amount:,.2f} {currency}" if amount >= 1 else f"{amount:.3g} {currency}"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

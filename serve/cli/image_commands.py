@@ -173,7 +173,8 @@ def _tell(tally: Tally, output_uri: str, as_json: bool) -> None:
             {"file": valid(name), "code": error.code, "message": valid(error.public_message)}
             for name, error in tally.failed.items()
         ]
-        made, already = [valid(name) for name in tally.made], [valid(name) for name in tally.already]
+        # By name: pictures are ready in no order.
+        made, already = ([valid(name) for name in sorted(names)] for names in (tally.made, tally.already))
         typer.echo(json.dumps({"output": valid(output_uri), "made": made, "already": already, "failed": failed}))
         return
     line = f"{counted(len(tally.made), 'picture')} made"

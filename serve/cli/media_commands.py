@@ -135,6 +135,7 @@ def transcode(
             source, chosen, output_uri, settings=settings, on_progress=lambda now: shown.update(now.snapshot())
         )
     if as_json:
+        del made["figures"]  # of use to a farm alone
         typer.echo(json.dumps({"output": output_uri, "manifest": storage.url(made["manifest_key"]), **made}))
         return
     console = Console()

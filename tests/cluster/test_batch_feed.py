@@ -18,6 +18,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.jobs import Batch, BatchStatus, ItemStatus, SqlStore, open_store
 from cluster.storage import open_storage
 from tests.support.batches import new_batch
+from tests.support.jobs import counts
 
 REPORT: dict[str, Any] = {
     "kind": "image",
@@ -26,6 +27,7 @@ REPORT: dict[str, Any] = {
         {"path": "images/w150.jpg", "format": "jpeg", "width": 150, "height": 100, "bytes": 9},
     ],
     "stages": {"image": {"cpu_s": 0.5}},
+    "cost": {"amount": 0.004, "currency": "EUR", "nodes": {}},
     "versions": {"engine": "2"},
 }
 ERROR = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
@@ -140,6 +142,36 @@ def test_each_line_becomes_an_item_whatever_is_wrong_with_the_others(farm: Farm)
     assert (dict(rows[0]["metadata"]), rows[0]["job_cpu_s"]) == ({"shoot": "7"}, 0.5)
 
 
+def test_the_costs_of_all_rows_are_what_the_batch_cost_and_what_was_there_cost_nothing(farm: Farm) -> None:
+    lines = [json.dumps({"source": farm.upload(f"{n}.jpg"), "media_id": f"m{n}"}) for n in range(3)]
+    farm.outcome = lambda media_id: "failed" if media_id == "m2" else "ready"
+    first = farm.batch(farm.manifest(*lines))
+    ended = farm.end()
+    assert ended.cost == pytest.approx(0.008)
+    rows = farm.rows(first)
+    assert sum(row["cost"] or 0.0 for row in rows) == pytest.approx(0.008)
+    assert [(row["cost"], row["job_cost"], row["currency"]) for row in rows] == [
+        *[(pytest.approx(0.002), 0.004, "EUR")] * 4,
+        (None, None, None),
+    ]
+    farm.outcome = lambda _: "ready"
+    again = farm.batch(farm.manifest(*lines))
+    assert farm.end().cost == pytest.approx(0.004), "of the one that had failed"
+    rows = farm.rows(again)
+    assert [row["cost"] for row in rows if row["status"] == "current"] == [0.0] * 4
+    assert sum(row["cost"] for row in rows) == pytest.approx(0.004)
+
+
+def test_every_row_has_what_the_data_team_asks_for(farm: Farm) -> None:
+    batch = farm.batch(farm.manifest(json.dumps(farm.upload("a.jpg"))))
+    farm.end()
+    seconds = {"duration_s", "cpu_s", "job_s", "job_cpu_s"}
+    wanted = {"source", "output", "status", "error_code", "attempts", "bytes", "width", "height", "vmaf_mean", "cost"}
+    for row in farm.rows(batch):
+        assert wanted | seconds | {"versions", "recipe", "recipe_digest"} <= row.keys()
+        assert (row["status"], row["attempts"], dict(row["versions"])) == ("ready", 1, {"engine": "2"})
+
+
 def test_a_prefix_is_gone_through_in_order_by_its_glob_without_hidden_names(farm: Farm) -> None:
     for name in ("b/1.jpg", "b/2.png", "b-c/3.jpg", "b/deep/4.jpg", ".hidden/5.jpg", "b/.6.jpg", "7.jpg", "b/é 8.jpg"):
         farm.upload(name)
@@ -237,7 +269,83 @@ def test_stopping_at_an_error_lets_running_jobs_end_and_retry_goes_on(
     assert len(farm.rows(batch)) == 16
     jobs = {item.job_id for item in farm.store.batches.items(batch.id)[0]}
     assert len(jobs) == 8
-    assert sum(farm.store.counts().values()) == 8, "the failed job was tried again, not made anew"
+    assert sum(counts(farm.store).values()) == 8, "the failed job was tried again, not made anew"
+
+
+def test_a_job_that_is_retried_by_itself_opens_its_batch_again_and_counts_in_it(farm: Farm) -> None:
+    lines = [json.dumps({"source": farm.upload(f"{n}.jpg"), "media_id": f"m{n}"}) for n in range(3)]
+    batch = farm.batch(farm.manifest(*lines))
+    farm.outcome = lambda media_id: "failed" if media_id == "m1" else "ready"
+    assert farm.end().failed == 1
+    job = farm.store.latest_for_media("acme", "m1")
+    assert job is not None
+    farm.store.retry(job.id)
+    opened = farm.store.batches.get(batch.id)
+    assert (opened.status, opened.finished_at, opened.open, opened.failed) == (BatchStatus.RUNNING, None, 1, 0)
+    farm.outcome = lambda _: "ready"
+    ended = farm.end()
+    assert (ended.status, ended.ready, ended.failed) == (BatchStatus.READY, 3, 0)
+    assert {row["status"] for row in farm.rows(batch)} == {"ready"}
+
+
+def test_a_job_that_is_retried_while_its_batch_runs_is_waited_for(farm: Farm) -> None:
+    lines = [json.dumps({"source": farm.upload(f"{n}.jpg"), "media_id": f"m{n}"}) for n in range(2)]
+    batch = farm.batch(farm.manifest(*lines))
+    feed = farm.feed()
+    feed.step(slots=2)
+    first, second = farm.store.claim("dispatcher", 60, 2)
+    farm.store.finish(first.id, first.fence, status="failed", error=ERROR)
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).failed == 1
+    farm.store.retry(first.id)
+    farm.store.finish(second.id, second.fence, status="failed", error=ERROR)
+    farm.store.retry(second.id)  # before anybody noticed
+    ended = farm.end(feed)
+    assert (ended.ready, ended.failed) == (2, 0)
+
+
+def test_of_lines_with_one_media_id_the_first_is_made_and_the_others_are_refused(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "GROUP", 2)  # the last two are read after the first was committed
+    sources = [farm.upload(f"{n}.jpg") for n in range(4)]
+    batch = farm.batch(farm.manifest(*(json.dumps({"source": source, "media_id": "same"}) for source in sources)))
+    ended = farm.end()
+    assert (ended.ready, ended.refused) == (1, 3)
+    items = farm.store.batches.items(batch.id)[0]
+    assert [item.status for item in items] == [ItemStatus.READY, *[ItemStatus.REFUSED] * 3]
+    assert items[3].error is not None
+    assert items[3].error["message"] == "line 4: another line of this batch has its media_id"
+
+
+def test_of_lines_with_one_media_id_the_same_one_is_made_in_every_run_and_retry(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [farm.upload(f"{n}.jpg") for n in range(3)]
+    lines = [json.dumps({"source": source, "media_id": "same"}) for source in sources]
+    for group in (128, 1):  # 1: the others are read after the first was committed
+        monkeypatch.setattr(feed_module, "GROUP", group)
+        for made in (ItemStatus.READY, ItemStatus.CURRENT, ItemStatus.CURRENT):
+            batch = farm.batch(farm.manifest(*lines), recipe_digest=f"{group:064}")
+            for _ in range(2):
+                farm.end()
+                items = farm.store.batches.items(batch.id)[0]
+                assert [item.status for item in items] == [made, ItemStatus.REFUSED, ItemStatus.REFUSED]
+                farm.store.batches.retry(batch.id)
+            farm.end()
+
+
+def test_a_line_that_failed_keeps_its_media_id_in_a_retry(farm: Farm) -> None:
+    sources = [farm.upload(f"{n}.jpg") for n in range(2)]
+    batch = farm.batch(farm.manifest(*(json.dumps({"source": source, "media_id": "same"}) for source in sources)))
+    farm.outcome = lambda _: "failed"
+    assert farm.end().failed == 1
+    farm.outcome = lambda _: "ready"
+    farm.store.batches.retry(batch.id)
+    farm.end()
+    statuses = [item.status for item in farm.store.batches.items(batch.id)[0]]
+    assert statuses == [ItemStatus.READY, ItemStatus.REFUSED]
+    assert sum(counts(farm.store).values()) == 1, "its job was tried again"
 
 
 def test_a_refused_line_stops_a_batch_too(farm: Farm) -> None:

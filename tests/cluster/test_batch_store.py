@@ -197,6 +197,20 @@ def test_what_was_made_before_is_told_by_its_newest_ready_job(store: SqlStore) -
     assert store.batches.newest_ready("other", ["m1"]) == {}
 
 
+def test_the_newest_batch_of_a_request_is_found_also_when_it_has_ended(store: SqlStore) -> None:
+    assert store.batches.newest_like(new_batch()) is None
+    first, _ = store.batches.create(new_batch(), "a")
+    second, _ = store.batches.create(new_batch(), "b")
+    assert store.batches.newest_like(new_batch()) == second
+    (batch, *_) = [one for one in store.batches.claim("me", 60, 2) if one.id == second.id]
+    store.batches.feed(batch.id, batch.fence, [], cursor={}, ending=BatchStatus.READY)
+    ended = store.batches.finish(batch.id, batch.fence)
+    assert store.batches.newest_like(new_batch()) == ended != first
+    assert store.batches.newest_like(new_batch(source_etag="another")) is None
+    assert store.batches.newest_like(new_batch(org="other")) is None
+    assert store.batches.newest_like(new_batch(recipe_digest="e" * 64)) is None, "it would make other outputs"
+
+
 def test_items_and_batches_come_in_pages(store: SqlStore) -> None:
     batch = fed(store, 5)
     page, cursor = store.batches.items(batch.id, limit=3)

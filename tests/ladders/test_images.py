@@ -183,8 +183,8 @@ def test_the_variants_of_web_and_social_bound_a_portrait_picture_too() -> None:
 
 def test_the_complete_example_of_the_readme_is_a_recipe(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    example = readme.partition("```yaml\n")[2].partition("```")[0]
-    (tmp_path / "mine.yaml").write_text(example)
+    example = readme.partition("```yaml\nname:")[2].partition("```")[0]
+    (tmp_path / "mine.yaml").write_text(f"name:{example}")
 
     image = catalog.load_file(tmp_path / "mine.yaml").image
 

@@ -19,9 +19,11 @@ from serve.api import create_api
 from serve.batch_results import batch_table
 from serve.cli import batch_commands, run
 from serve.cli.exits import ExitCode
+from serve.embedded import free_port
 from serve.errors import UsageError
 from tests.serve.conftest import ApiFarm
 from tests.support.asgi_server import served
+from tests.support.jobs import counts
 
 Out = pytest.CaptureFixture[str]
 ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
@@ -108,11 +110,40 @@ def test_the_same_command_again_goes_on_with_the_batch_it_began(running: ApiFarm
         assert batch(*command) == ExitCode.DONE
     ended = told(capsys)
     assert ended["batch_id"] == begun["batch_id"]
-    assert sum(running.store.counts().values()) == 2
-    assert batch(*command, "--no-wait", "--name", "kept") == ExitCode.DONE
-    named = told(capsys)["batch_id"]
-    assert batch(*command, "--no-wait", "--name", "kept") == ExitCode.DONE
-    assert told(capsys)["batch_id"] == named != begun["batch_id"]
+    assert sum(counts(running.store).values()) == 2
+    assert batch(*command, "--no-wait") == ExitCode.DONE
+    assert told(capsys)["batch_id"] != begun["batch_id"], "that one has ended"
+
+
+def test_resume_goes_on_with_a_batch_that_has_ended_and_tries_what_failed_in_it(running: ApiFarm, capsys: Out) -> None:
+    command = ("run", listed(running, "a", "b"), "--recipe", "web", "--resume", "--json")
+    with fed(running, failing=("b",)):
+        assert batch(*command) == ExitCode.PARTLY
+    first = told(capsys)
+    assert (first["counts"]["ready"], first["counts"]["failed"]) == (1, 1)
+    with fed(running):
+        assert batch(*command) == ExitCode.DONE
+    second = told(capsys)
+    assert second["batch_id"] == first["batch_id"]
+    assert (second["counts"]["ready"], second["counts"]["failed"]) == (2, 0)
+    assert batch(*command) == ExitCode.DONE, "nothing is left to do, and nobody does it"
+    assert told(capsys) == second
+
+
+def test_resume_does_not_go_on_with_a_batch_that_is_being_cancelled(running: ApiFarm, capsys: Out) -> None:
+    command = ("run", listed(running, "a"), "--recipe", "web", "--resume", "--no-wait", "--json")
+    assert batch(*command) == ExitCode.DONE
+    assert batch("cancel", told(capsys)["batch_id"], "--json") == ExitCode.DONE
+    capsys.readouterr()
+    assert batch(*command) != ExitCode.DONE
+    assert "the batch is being cancelled" in capsys.readouterr().err
+
+
+def test_out_is_the_place_of_the_results(
+    running: ApiFarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    assert batch("run", listed(running, "a"), "--out", tmp_path / "elsewhere") == ExitCode.USAGE
+    assert "FARM_RESULT_PREFIXES" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("failing", "expected"), [(("b",), 3), (("a", "b"), 2)])
@@ -166,6 +197,69 @@ def test_what_cannot_be_run_is_said_in_one_line(running: ApiFarm, arguments: lis
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def mixed(small: Path, tmp_path: Path) -> Path:
+    """A manifest of a clip, pictures of a format each, and a file that is none."""
+    os.link(small, tmp_path / "clip.mp4")
+    Image.new("RGB", (400, 300)).save(tmp_path / "photo.jpg")
+    Image.new("RGB", (400, 300)).save(tmp_path / "other.png")
+    (tmp_path / "notes.txt").write_text("no media")
+    manifest = tmp_path / "list.jsonl"
+    names = ("clip.mp4", "photo.jpg", "other.png", "notes.txt")
+    manifest.write_text("".join(json.dumps((tmp_path / name).as_uri()) + "\n" for name in names))
+    return manifest
+
+
+def test_an_estimate_tells_work_time_bytes_and_cost_and_what_it_rests_on(
+    running: ApiFarm, mixed: Path, capsys: Out
+) -> None:
+    assert batch("run", mixed, "--recipe", "standard", "--dry-run", "--estimate") == ExitCode.DONE
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
+    assert "1 refused not_media" in out
+    assert lines["CPU"].endswith("s)")
+    assert "unknown: the farm has no lanes now" in lines["time"]
+    assert "MB" in lines["outputs"]
+    assert "USD" in lines["cost"]
+    assert "by built-in figures" in out
+    assert running.store.batches.list_batches() == ([], None), "nothing is made"
+
+
+def test_an_estimate_is_of_what_the_batch_would_be_asked_to_make_and_says_what_is_in_no_figure(
+    running: ApiFarm, mixed: Path, capsys: Out
+) -> None:
+    assert batch("run", mixed, "--estimate", "--kind", "image") == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "1 refused unsupported_media" in out
+    assert "2 items in no figure" in out, "the clip and the text"
+    mixed.write_text(json.dumps({"source": (mixed.parent / "clip.mp4").as_uri(), "kind": "audio"}))
+    assert batch("run", mixed, "--estimate", "--json") == ExitCode.DONE
+    assert told(capsys)["kinds"] == {"audio": 1}
+
+
+def test_an_estimate_can_be_read_by_programs_and_follows_the_vmaf_that_is_asked_for(
+    running: ApiFarm, mixed: Path, capsys: Out
+) -> None:
+    hours = []
+    for vmaf in ("off", "full"):
+        assert batch("run", mixed, "--estimate", "--vmaf", vmaf, "--json") == ExitCode.DONE
+        document = told(capsys)
+        assert document["kinds"] == {"video": 1, "image": 2}
+        assert (document["estimate"]["items"], document["estimate"]["unsuited"]) == (3, 0)
+        hours.append(document["estimate"]["cpu_hours"]["likely"])
+    assert hours[0] < hours[1]
+
+
+def test_without_a_farm_there_is_no_estimate_and_that_is_said_before_anything_is_looked_at(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    monkeypatch.setenv("FARM_URL", f"http://127.0.0.1:{free_port()}")
+    assert batch("run", mixed, "--estimate") == ExitCode.INFRASTRUCTURE
+    out, err = capsys.readouterr()
+    assert (out, "looked at" in err) == ("", False)
+    assert batch("run", mixed, "--dry-run") == ExitCode.DONE
 
 
 def test_a_dry_run_tells_by_headers_what_there_is_and_makes_nothing(small: Path, tmp_path: Path, capsys: Out) -> None:
