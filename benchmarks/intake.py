@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import load
 
 CLIENTS = (8, 32, 64)
-OVERLOAD = 640  # clients: more than a replica lets wait
+OVERLOAD = 2000  # clients: more than a replica lets wait
 SAME_KEY = 1000  # posts at once
 
 

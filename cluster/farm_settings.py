@@ -82,6 +82,17 @@ def prepare_ray_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Under `uv run` Ray would ship the folder to its workers and run that copy.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # The API's coroutines in the loop that Serve itself uses, and fewer log lines of Serve's: nothing there blocks, and
+    # a call costs less (a sixth of 9.8 ms of CPU through Serve's proxy). RAY_SERVE_THROUGHPUT_OPTIMIZED
+    # stands for these, and has each replica listen on a port besides, which another farm of this machine may have.
+    os.environ.setdefault("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
+    os.environ.setdefault("RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    # A worker's log has no end by itself: 50 MB for a hundred thousand pictures.
+    os.environ.setdefault("RAY_ROTATION_MAX_BYTES", "100000000")
+    os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "5")
+    # What the head remembers of calls that have ended, which nobody asks for: a hundred thousand by itself.
+    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "1000")
 
 
 def require_token(address: str) -> None:

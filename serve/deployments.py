@@ -7,14 +7,17 @@ from ray import serve as ray_serve
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import open_store
 from cluster.monitoring.logs import log_as_set_up
+from cluster.node_list import nodes
 from cluster.runtime import ensure_dispatcher, figures_of_dispatcher, nudge_quietly
 from cluster.settings import load
 from cluster.storage import open_storage
 from serve.api import Deps, FarmApi, create_api
 from serve.background import Nudger, send_callbacks, supervise
 from serve.figures import hand_over_now_and_then
+from serve.intake import Intake
 from serve.quotas import Quotas
 from serve.settings import ServeSettings, known_recipes
+from serve.switching import switch_sooner
 
 
 def build_api(dispatcher_on: dict[str, str]) -> FarmApi:
@@ -22,18 +25,20 @@ def build_api(dispatcher_on: dict[str, str]) -> FarmApi:
 
     A replica owns no task and no state: it may be killed or replaced at any time.
     """
+    switch_sooner()
     settings, farm = load(ServeSettings), FarmSettings.load()
     log_as_set_up(farm, settings)
-    store = open_store(farm.database)
+    store, recipes = open_store(farm.database), known_recipes()
     deps = Deps(
         store=store,
         storage_settings=farm.storage,
         output=open_storage(farm.storage.storage_uri, farm.storage),
         settings=settings,
-        recipes=known_recipes(),
-        quotas=Quotas(store),
+        recipes=recipes,
+        intake=Intake(store, farm.storage, recipes, Quotas(store)),
         nudge=Nudger(nudge_quietly),
         dispatcher=figures_of_dispatcher,
+        nodes=nodes,
     )
     ensure = partial(ensure_dispatcher, dispatcher_on)
     works = (partial(supervise, ensure), partial(send_callbacks, deps), partial(hand_over_now_and_then, deps))

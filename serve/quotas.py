@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.jobs import JobStore
@@ -22,6 +23,13 @@ class _Counted:
     bytes_a_day: int
 
 
+type GiveBack = Callable[[], None]
+
+
+def _nothing() -> None:
+    pass
+
+
 class Quotas:
     """The limits of all orgs; costs nothing where there are none but a look at the policy every two seconds."""
 
@@ -32,11 +40,19 @@ class Quotas:
         self._policy_at = -FRESH_S
         self._counted: dict[str, _Counted] = {}
 
-    def check(self, org: str, source_bytes: int) -> None:
-        """LimitReached when one more job of `org` with such a source is too much."""
+    def limit(self, org: str) -> bool:
+        """Whether `org` has limits of what is counted here."""
+        limits = self._limits_of(org)
+        return limits.queued_jobs is not None or limits.bytes_a_day is not None
+
+    def take(self, org: str, source_bytes: int) -> GiveBack:
+        """Count one more job of `org` with such a source; LimitReached when that is too much.
+
+        To be given back when no new job has come of it.
+        """
         limits = self._limits_of(org)
         if limits.queued_jobs is None and limits.bytes_a_day is None:
-            return
+            return _nothing
         counted = self._count(org)
         with self._lock:
             if limits.queued_jobs is not None and counted.queued_jobs >= limits.queued_jobs:
@@ -49,13 +65,16 @@ class Quotas:
                     f"with this source {org} would have handed over more than {limits.bytes_a_day} bytes in 24 hours",
                     retry_after_s=BYTES_RETRY_S,
                 )
+        return self._taken(counted, source_bytes)
 
-    def accepted(self, org: str, source_bytes: int) -> None:
-        """There is such a job now, and it was not there before."""
-        with self._lock:
-            if (counted := self._counted.get(org)) is not None:
-                counted.queued_jobs += 1
-                counted.bytes_a_day += source_bytes
+    def _taken(self, counted: _Counted, source_bytes: int) -> GiveBack:
+        def add(jobs: int) -> None:
+            with self._lock:
+                counted.queued_jobs += jobs
+                counted.bytes_a_day += jobs * source_bytes
+
+        add(1)
+        return lambda: add(-1)  # from this very count: a newer one has not seen the job
 
     def _limits_of(self, org: str) -> OrgPolicy:
         now = time.monotonic()

@@ -4,15 +4,13 @@ import math
 import os
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Interval, Select, Table, create_engine, event, func
+from sqlalchemy import Connection, Engine, Interval, Select, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -20,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.expression import ColumnElement
 
 from cluster.errors import InvalidJob, SettingsInvalid, StoreError, StoreFull, StoreOutdated, StoreUnavailable
-from cluster.jobs.model import dumped, unstorable
+from cluster.jobs.model import Prepared, dumped, unstorable
 from cluster.jobs.tables import UtcTime, utc_text
 from cluster.settings import DatabaseSettings
 
@@ -28,23 +26,7 @@ POOL_SIZE = 10
 POOL_WAIT_S = 10.0
 CONNECT_S = 5
 STATEMENT_MS = 30_000
-MOST_TOGETHER = 256  # writes of one commit
 SQLITE_BUSY_MS = 15_000  # another process writes; one commit takes milliseconds
-
-
-@dataclass(slots=True, eq=False)
-class _Pending[T]:
-    """A write that waits for its turn."""
-
-    work: Callable[[Connection], T]
-    value: T | None = None
-    error: BaseException | None = None
-    done: bool = False
-
-    def outcome(self) -> T:
-        if self.error is not None:
-            raise self.error
-        return cast(T, self.value)
 
 
 class Database:
@@ -56,7 +38,7 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer at a time, and lets the others poll for their turn; threads can wait in line instead.
         self._turn = threading.Lock()
-        self._pending: deque[_Pending[Any]] = deque()
+        self._moment = select(self.now())
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -74,43 +56,6 @@ class Database:
             with typed(), self._writing.begin() as connection:
                 yield connection
 
-    def write_together[T](self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, committed like a `write`; it may be called twice, and must not mind.
-
-        SQLite syncs the disk for each commit, which takes longer than the writing: calls that wait for one another
-        share one. PostgreSQL does that by itself.
-        """
-        if not self._is_sqlite:
-            with self.write() as connection:
-                return work(connection)
-        mine = _Pending(work)
-        self._pending.append(mine)
-        with self._turn:
-            while not mine.done:  # whoever had the turn before has not taken it along
-                self._write_pending()
-        return mine.outcome()
-
-    def _write_pending(self) -> None:
-        several = [self._pending.popleft() for _ in range(min(len(self._pending), MOST_TOGETHER))]
-        if not self._write_several(several) and len(several) > 1:
-            for one in several:  # whoever fails takes nobody along: each goes alone
-                self._write_several([one])
-        for one in several:
-            one.done = True
-
-    def _write_several(self, several: list[_Pending[Any]]) -> bool:
-        """One transaction; False when it failed, and nothing of it is stored."""
-        error: BaseException | None = None
-        try:
-            with typed(), self._writing.begin() as connection:
-                for one in several:
-                    one.value = one.work(connection)
-        except BaseException as failure:  # noqa: BLE001 - raised by whoever waits for it
-            error = failure
-        for one in several:
-            one.error = error
-        return error is None
-
     def finds_nothing(self, query: Select[Any]) -> bool:
         """Whether `query` has no row now: a look, most of which are in vain, must not take SQLite's one write lock."""
         with self.read() as connection:
@@ -123,6 +68,10 @@ class Database:
         # Not now(), which stands still during a transaction that had to wait.
         clock = func.clock_timestamp(type_=UtcTime)
         return clock + func.make_interval(0, 0, 0, 0, 0, 0, later_s, type_=Interval)
+
+    def moment(self, connection: Connection) -> datetime:
+        """The database's clock, read once: what is written of several rows need not differ."""
+        return connection.execute(self._moment).scalar_one()
 
     def insert(self, table: Table) -> Any:
         """INSERT that can say ON CONFLICT."""
@@ -193,6 +142,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _dumps(value: Any) -> str:
+    if isinstance(value, Prepared):
+        return value.text
     try:
         text = dumped(value)
     except ValueError:  # NaN or infinity

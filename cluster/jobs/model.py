@@ -6,6 +6,7 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -43,11 +44,12 @@ MOVES: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 
-def check_move(job: "Job", to: JobStatus) -> None:
-    """IllegalMove unless `job` may become `to`."""
-    if to not in MOVES[job.status]:
-        detail = {"job_id": job.id, "status": job.status.value, "wanted": to.value}
-        raise IllegalMove(f"the job is {job.status} and cannot become {to}", detail=detail)
+def check_move(job: "Job | Any", to: JobStatus) -> None:
+    """IllegalMove unless `job`, or a row that has its id and status, may become `to`."""
+    status = JobStatus(job.status)
+    if to not in MOVES[status]:
+        detail = {"job_id": job.id, "status": status.value, "wanted": to.value}
+        raise IllegalMove(f"the job is {status} and cannot become {to}", detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,9 @@ class NewJob:
             raise InvalidJob(f"no org can be called {SCRATCH}: the folder of that name is the farm's own")
         if self.priority not in PRIORITIES:
             raise InvalidJob(f"the priority is none of {', '.join(PRIORITIES)}")
+        values = [getattr(self, name) for name in self.__dataclass_fields__]
         try:
-            found = unstorable(dumped([getattr(self, name) for name in self.__dataclass_fields__]))
+            found = unstorable(dumped([value for value in values if not isinstance(value, Prepared)]))
         except ValueError:
             raise InvalidJob("the metadata or the recipe has a number that is not finite") from None
         if found:
@@ -95,6 +98,16 @@ class NewJob:
             self.metadata,
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+class Prepared(dict[str, Any]):
+    """What goes unchanged into many rows, like a recipe: its JSON text is made, and checked, once. ValueError."""
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        super().__init__(value)
+        self.text = dumped(value)
+        if unstorable(self.text):
+            raise ValueError("there is a NUL or half a character in it")
 
 
 def dumped(value: Any) -> str:
@@ -173,6 +186,30 @@ class Renewal:
     job_id: str
     fence: int
     progress: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a leased job ended: ready, failed or cancelled. `progress` is noted unless None.
+
+    `figures` are what a job did that became ready (`cluster.figures`).
+    """
+
+    job_id: str
+    fence: int
+    status: JobStatus
+    revision: str | None = None
+    manifest_key: str | None = None
+    report: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    figures: dict[str, Any] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """What is written, by its column."""
+        names = ("revision", "manifest_key", "report", "error")
+        written = {name: getattr(self, name) for name in names}
+        return written if self.progress is None else written | {"progress": self.progress}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serve import problems
-from serve.api import batches, events, jobs, media, operations, policy, problem_docs, recipes
+from serve.api import batches, estimates, events, jobs, media, operations, policy, problem_docs, recipes
 from serve.api.deps import Deps
 from serve.api.gate import Gate
 from serve.api.schemas import Problem
@@ -51,7 +51,8 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
     # No pages of the framework's: they load scripts from other people's servers.
     api = FarmApi(title="Transcoding farm", version=API_VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     api.state.deps = deps
-    for module in (media, jobs, events, batches, recipes, policy, operations, problem_docs):
+    api.include_router(media.busy)
+    for module in (media, jobs, events, batches, estimates, recipes, policy, operations, problem_docs):
         api.include_router(module.router)
     problems.install(api)
     api.add_middleware(Gate, settings=deps.settings, counts=deps.counts)
@@ -63,7 +64,7 @@ def _completed(document: dict[str, Any], recipes: Sequence[str]) -> dict[str, An
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
-    for asked in ("CompleteRequest", "BatchRequest"):
+    for asked in ("CompleteRequest", "BatchRequest", "EstimateRequest"):
         schemas[asked]["properties"]["recipe"]["enum"] = list(recipes)
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`mf_…`, made with `farm keys new`."}

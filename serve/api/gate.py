@@ -18,9 +18,9 @@ from serve.auth import Caller, identify, owner_of_this_machine
 from serve.errors import BodyTooLarge, Overloaded, UnsupportedBody
 from serve.settings import ServeSettings
 
-# More calls would wait for longer than their callers do. Refused here and not by Ray Serve, whose refusal says neither
-# why nor when to come back. Streams of events have a bound of their own.
-IN_HAND_MAX = 256
+# A second's worth of uploads: more would wait for longer than their callers do. Refused here and not by Ray Serve,
+# whose refusal says neither why nor when to come back. Streams of events have a bound of their own.
+IN_HAND_MAX = 1024
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 log = logging.getLogger(__name__)

@@ -3,20 +3,15 @@
 import asyncio
 import logging
 import re
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from cluster.errors import SourceMissing
-from cluster.jobs import Job, JobStatus, NewJob
+from cluster.jobs import JobStatus, NewJob
 from cluster.monitoring.logs import trace_id_of
-from cluster.storage.sources import SourceObject, Sources
-from cluster.storage.urls import AllowedSources
-from ladders.model import Recipe
-from pipelines.errors import EmptyFile
 from serve.api.deps import Deps, Farm, Who
 from serve.api.problem_docs import accepted, problems
+from serve.api.quick_route import QuickRoute
 from serve.api.schemas import (
     IDEMPOTENCY_KEY_PATTERN,
     MEDIA_ID_PATTERN,
@@ -26,7 +21,8 @@ from serve.api.schemas import (
     MediaView,
 )
 from serve.api.views import media_view
-from serve.errors import Forbidden, LimitReached, NotFound, UnsupportedKind
+from serve.errors import Forbidden, NotFound
+from serve.intake import Upload, check_kind
 from serve.webhooks import check_callback
 
 POLL_AFTER_S = 2  # progress is written about once a second
@@ -35,13 +31,15 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/media", tags=["media"])
+busy = APIRouter(prefix="/v1/media", tags=["media"], route_class=QuickRoute)
+"""The one that a thousand calls a second may come for."""
 
 MediaId = Annotated[
     str, Path(pattern=MEDIA_ID_PATTERN, description="The caller's own name for the item.", examples=["clip-1"])
 ]
 
 
-@router.post(
+@busy.post(
     "/{media_id}/complete",
     operation_id="completeUpload",
     status_code=202,
@@ -77,7 +75,8 @@ async def complete(
     # W3C Trace Context: a header that cannot be read is as good as none.
     header = request.headers.get("traceparent", "")
     with farm.tracing.span("complete", header if TRACEPARENT.fullmatch(header) else None, "server", org=org) as span:
-        job = await asyncio.to_thread(_accept, org, media_id, body, idempotency_key, span.traceparent, farm)
+        new = _upload(org, media_id, body, span.traceparent, farm)
+        job = await farm.intake.accept(Upload(new, idempotency_key))
         span.set(job_id=job.id, media_id=media_id, recipe=job.recipe_name)
     trace_id = trace_id_of(span.traceparent)
     log.debug("upload accepted", extra={"job_id": job.id, "org": org, "trace_id": trace_id})
@@ -89,20 +88,15 @@ async def complete(
     )
 
 
-def _accept(
-    org: str, media_id: str, body: CompleteRequest, idempotency_key: str | None, traceparent: str | None, farm: Deps
-) -> Job:
-    """The committed job, or the one that the same key gave before."""
-    recipe = farm.recipes.get(body.recipe)
-    check_kind(recipe, body.kind)
-    if body.vmaf is not None:
-        recipe = recipe.model_copy(update={"vmaf": body.vmaf})
-    asked = NewJob(
+def _upload(org: str, media_id: str, body: CompleteRequest, traceparent: str | None, farm: Deps) -> NewJob:
+    order = farm.intake.order(body.recipe, body.vmaf)
+    check_kind(order.recipe, body.kind)
+    return NewJob(
         org=org,
         media_id=media_id,
-        recipe_name=recipe.name,
-        recipe=recipe.model_dump(mode="json"),
-        recipe_digest=recipe.digest,
+        recipe_name=order.recipe.name,
+        recipe=order.body,
+        recipe_digest=order.digest,
         source_uri=body.source,
         source_etag="",
         source_bytes=0,
@@ -112,38 +106,6 @@ def _accept(
         metadata=dict(body.metadata),
         traceparent=traceparent,
     )
-    try:
-        source = _source(body.source, org, farm)
-        farm.quotas.check(org, source.size_bytes)
-    except (SourceMissing, EmptyFile, LimitReached):
-        # Uploads are removed once they are turned, and limits are reached; who repeats a call still gets its answer.
-        earlier = farm.store.created_before(asked, idempotency_key) if idempotency_key is not None else None
-        if earlier is None:
-            raise
-        return earlier
-    job, is_new = farm.store.create(
-        replace(asked, source_etag=source.etag, source_bytes=source.size_bytes), idempotency_key
-    )
-    if is_new:
-        farm.quotas.accepted(org, source.size_bytes)
-    return job
-
-
-def check_kind(recipe: Recipe, kind: str) -> None:
-    """Say at once that a recipe makes nothing of a kind, where the kind is said."""
-    if kind == "image" and recipe.image is None:
-        raise UnsupportedKind(f"the recipe {recipe.name} makes no pictures: choose another recipe")
-    if kind in ("video", "audio") and recipe.video is None and recipe.audio is None:
-        raise UnsupportedKind(f"the recipe {recipe.name} makes nothing but pictures: choose another recipe")
-
-
-def _source(uri: str, org: str, farm: Deps) -> SourceObject:
-    allowed = AllowedSources(place.replace("{org}", org) for place in farm.storage_settings.source_prefixes)
-    with Sources(farm.storage_settings, allowed) as sources:
-        source = sources.open(uri)
-    if source.size_bytes == 0:
-        raise EmptyFile("the file has no bytes")
-    return source
 
 
 @router.get(

@@ -15,6 +15,7 @@ from cluster.settings import DatabaseSettings, StorageSettings
 from cluster.storage import open_storage
 from ladders.catalog import Recipes
 from serve.api import Deps, create_api
+from serve.intake import Intake
 from serve.quotas import Quotas
 from serve.settings import ServeSettings
 from tests.support.media import Sound, clip
@@ -80,13 +81,14 @@ def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
         store.upgrade()
         stores.append(store)
         nudges: list[None] = []
+        recipes = Recipes()
         deps = Deps(
             store=store,
             storage_settings=storage,
             output=open_storage(storage.storage_uri, storage),
-            recipes=Recipes(),
+            recipes=recipes,
             settings=ServeSettings(**({"embedded": True} | settings)),
-            quotas=Quotas(store),
+            intake=Intake(store, storage, recipes, Quotas(store)),
             nudge=lambda: nudges.append(None),
         )
         return ApiFarm(store, storage, uploads, deps, nudges)

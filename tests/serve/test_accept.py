@@ -9,7 +9,10 @@ from cluster.errors import StoreUnavailable
 from cluster.jobs import JobStatus
 from ladders.catalog import Recipes
 from serve.auth import new_key
+from serve.intake import Intake
+from serve.quotas import Quotas
 from tests.serve.conftest import ApiFarm, MakeFarm
+from tests.support.jobs import counts
 
 SECRET = "whsec_" + "A" * 43 + "="
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -50,7 +53,7 @@ def test_the_same_idempotency_key_gives_the_same_answer_and_one_job(farm: ApiFar
     assert again.status_code == 202
     assert again.json() == first.json()
     assert again.headers["location"] == first.headers["location"]
-    assert farm.store.counts()[JobStatus.QUEUED] == 1
+    assert counts(farm.store)[JobStatus.QUEUED] == 1
 
 
 def test_the_same_idempotency_key_with_another_request_is_refused(farm: ApiFarm) -> None:
@@ -111,7 +114,7 @@ def test_a_source_that_may_not_be_read_or_is_not_there_is_refused_with_its_reaso
     (farm.uploads / "link").symlink_to("/etc/passwd")
     answer = post(farm, source=uri.format(uploads=farm.uploads.as_uri()))
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert farm.store.counts()[JobStatus.QUEUED] == 0
+    assert counts(farm.store)[JobStatus.QUEUED] == 0
 
 
 def test_kinds_that_nobody_turns_are_refused_by_a_code_that_says_so(farm: ApiFarm) -> None:
@@ -124,7 +127,7 @@ def test_a_recipe_that_makes_nothing_of_the_kind_is_refused_at_once(farm: ApiFar
     answer = post(farm, kind=kind, recipe=recipe)
     assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_kind")
     assert recipe in answer.json()["detail"]
-    assert farm.store.counts()[JobStatus.QUEUED] == 0
+    assert counts(farm.store)[JobStatus.QUEUED] == 0
 
 
 def test_a_picture_is_accepted_as_a_video_is(farm: ApiFarm) -> None:
@@ -142,7 +145,7 @@ def test_an_unknown_recipe_is_refused_and_a_file_name_is_no_recipe(farm: ApiFarm
 def test_a_media_id_that_is_no_safe_folder_name_is_refused(farm: ApiFarm, media_id: str) -> None:
     answer = post(farm, media_id=media_id)
     assert answer.status_code in (404, 405, 422)
-    assert farm.store.counts()[JobStatus.QUEUED] == 0
+    assert counts(farm.store)[JobStatus.QUEUED] == 0
 
 
 @pytest.mark.parametrize(
@@ -200,8 +203,9 @@ def test_a_place_can_belong_to_the_org_that_asks(make_farm: MakeFarm) -> None:
         (farm.uploads / org).mkdir()
         (farm.uploads / org / "clip.mp4").write_bytes(b"x")
     places = (f"{farm.uploads.as_uri()}/{{org}}/",)
-    deps = replace(farm.deps, storage_settings=farm.storage.model_copy(update={"source_prefixes": places}))
-    client = replace(farm, deps=deps).client(headers={"Authorization": f"Bearer {key}"})
+    storage = farm.storage.model_copy(update={"source_prefixes": places})
+    intake = Intake(farm.store, storage, farm.deps.recipes, Quotas(farm.store))
+    client = replace(farm, deps=replace(farm.deps, intake=intake)).client(headers={"Authorization": f"Bearer {key}"})
     answers = [
         client.post("/v1/media/clip/complete", json={"source": f"{farm.uploads.as_uri()}/{org}/clip.mp4"})
         for org in ("acme", "other")
@@ -212,7 +216,9 @@ def test_a_place_can_belong_to_the_org_that_asks(make_farm: MakeFarm) -> None:
 def test_a_farm_offers_its_own_recipes(farm: ApiFarm, tmp_path: Path) -> None:
     text = "name: mine\naudio: {renditions: [{name: a, bitrate_bps: 64000}]}\n"
     (tmp_path / "mine.yaml").write_text(text)
-    farm = replace(farm, deps=replace(farm.deps, recipes=Recipes(tmp_path)))
+    recipes = Recipes(tmp_path)
+    intake = Intake(farm.store, farm.storage, recipes, Quotas(farm.store))
+    farm = replace(farm, deps=replace(farm.deps, recipes=recipes, intake=intake))
     assert "mine" in [one["name"] for one in farm.client().get("/v1/recipes").json()["recipes"]]
     job = farm.store.get(post(farm, recipe="mine").json()["job_id"])
     assert job.recipe["audio"]["renditions"][0]["bitrate_bps"] == 64_000
@@ -241,7 +247,7 @@ def test_a_job_store_that_is_away_is_said_to_be_and_worth_another_try(
     def away(*_: object) -> None:
         raise StoreUnavailable("the job store cannot be reached")
 
-    monkeypatch.setattr(farm.store, "create", away)
+    monkeypatch.setattr(farm.store, "create_all", away)
     answer = post(farm)
     assert answer.status_code == 503
     assert answer.json()["retryable"] is True

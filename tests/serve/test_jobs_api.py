@@ -156,11 +156,11 @@ def test_recipes_can_be_listed_and_read(farm: ApiFarm) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
-def test_metrics_count_jobs_by_status(farm: ApiFarm) -> None:
+def test_metrics_count_open_jobs_by_class_and_status(farm: ApiFarm) -> None:
     farm.accept()
     text = farm.client().get("/metrics").text
-    assert 'farm_jobs{status="queued"} 1.0' in text.splitlines()
-    assert 'farm_jobs{status="failed"} 0.0' in text.splitlines()
+    assert 'farm_queue_jobs{priority="normal",status="queued"} 1.0' in text.splitlines()
+    assert 'farm_queue_jobs{priority="bulk",status="processing"} 0.0' in text.splitlines()
 
 
 def test_a_farm_whose_job_store_is_away_is_healthy_but_not_ready(

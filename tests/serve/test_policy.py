@@ -1,18 +1,23 @@
 """Shares, limits and classes over HTTP and on the command line."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import pytest
 
+from cluster.jobs import Job
 from cluster.policy import OrgPolicy, Policy
 from serve import quotas
 from serve.api import create_api
 from serve.auth import new_key
 from serve.cli import run
 from serve.cli.exits import ExitCode
+from serve.errors import LimitReached
+from serve.intake import Upload
 from tests.serve.conftest import ApiFarm, MakeFarm
 from tests.support.asgi_server import served
+from tests.support.jobs import new_job
 
 Out = pytest.CaptureFixture[str]
 
@@ -71,6 +76,22 @@ def test_an_org_with_as_many_jobs_as_it_may_is_told_when_to_come_back(farm: ApiF
     (job,) = farm.store.claim("test", 60, 1)
     farm.store.finish(job.id, job.fence, status="ready")
     assert complete(farm, "m2")[0] == 202
+
+
+def test_uploads_that_come_at_once_do_not_pass_a_limit_together(farm: ApiFarm) -> None:
+    farm.store.change_policy(Policy(orgs={"acme": OrgPolicy(queued_jobs=3)}))
+    uploads = [Upload(new_job(media_id=f"m{number}", source_uri=farm.upload()), f"k{number}") for number in range(5)]
+
+    async def at_once(*some: Upload) -> list[object]:
+        return await asyncio.gather(*map(farm.deps.intake.accept, some), return_exceptions=True)
+
+    answers = asyncio.run(at_once(*[uploads[0]] * 5, *uploads[1:], *[uploads[0]] * 5))
+    refused = [one for one in answers if isinstance(one, LimitReached)]
+    jobs = [one for one in answers if isinstance(one, Job)]
+    assert (len(refused), len(jobs)) == (2, 12), "a call that is repeated takes no place"
+    assert sorted({job.media_id for job in jobs}) == ["m0", "m1", "m2"]
+    assert len(farm.store.list_jobs().jobs) == 3
+    assert all(isinstance(one, Job) for one in asyncio.run(at_once(*uploads[:3], *uploads[:3])))
 
 
 @pytest.mark.usefixtures("_at_once")

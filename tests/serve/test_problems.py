@@ -57,7 +57,7 @@ def test_an_error_that_nobody_foresaw_is_a_500_with_an_id_that_the_log_has(
     def broken() -> None:
         raise RuntimeError("secret of the inside")
 
-    monkeypatch.setattr(farm.store, "counts", broken)
+    monkeypatch.setattr(farm.store, "backlog", broken)
     with caplog.at_level(logging.ERROR):
         answer = farm.client().get("/metrics")
     assert answer.status_code == 500
@@ -84,6 +84,7 @@ JSON = "application/json"
         ("POST", COMPLETE, JSON, b"{", 400, "malformed_json"),
         ("POST", COMPLETE, JSON, b"\xff", 400, "malformed_json"),
         ("POST", COMPLETE, JSON, b"[" * 60_000, 400, "malformed_json"),
+        ("POST", COMPLETE, JSON, b'{"metadata": ' + b"1" * 5000 + b"}", 400, "malformed_json"),
         ("POST", COMPLETE, JSON, b" " * 70_000, 413, "body_too_large"),
         ("POST", COMPLETE, "text/plain", b"source=x", 415, "unsupported_body"),
         ("POST", COMPLETE, None, b"{}", 415, "unsupported_body"),
