@@ -1,6 +1,7 @@
 """How many jobs of which class and org the dispatcher should hold: enough to fill every lane, shared as lanes are."""
 
 import math
+import mimetypes
 from collections.abc import Collection, Mapping
 
 from cluster.policy import PRIORITIES, Policy
@@ -8,11 +9,22 @@ from cluster.shares import Account
 
 SPARE = 2.0  # jobs beyond the lanes, so that one is at hand when another ends
 
+PICTURE_WEIGHT = 1 / 16  # of a job's slot: a batch of sixteen takes as long as a short chunk; no job weighs less
+
+
+def likely_weight(kind: str, source_uri: str) -> float:
+    """How much of a slot a job is likely to fill, before anybody has looked at its source.
+
+    A picture that is not known to be one is claimed for a whole slot, and then others beside it.
+    """
+    guess = mimetypes.guess_type(source_uri)[0] if kind == "auto" else None
+    return PICTURE_WEIGHT if kind == "image" or (guess or "").startswith("image/") else 1.0
+
 
 def wanted(
     policy: Policy, lanes: int, held: Mapping[Account, float], waiting: Collection[Account]
 ) -> dict[Account, int]:
-    """How many jobs to claim for each account that may have some; `held` are the weights of those held.
+    """How many jobs, of weight 1, to claim for each account that may have some; `held` are the weights of those held.
 
     Each class may hold as much as fills the farm, whatever the others hold: the lanes are shared when a step begins,
     and a class can only get its share of them if its jobs are there. Within a class every org may hold its share, and

@@ -16,19 +16,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cluster.claims import wanted
-from cluster.ending import save_ending
+from cluster.claims import likely_weight, wanted
+from cluster.ending import Endings, ready
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.held import Held, last_revisions, turn_of, work_of
 from cluster.images.batches import ImageBatches
 from cluster.job import JobRun, may_pass
-from cluster.jobs import Job, JobStore, Renewal
+from cluster.jobs import Ending, Job, JobStatus, JobStore
 from cluster.monitoring.farm import FarmWatch
 from cluster.progress import JobProgress
 from cluster.shares import Account
 from cluster.slots import Slots
-from cluster.surroundings import ClusterRunner, ask_for_nodes, follow_nodes, obey_policies
+from cluster.surroundings import ClusterRunner, ask_for_nodes, follow_nodes, keep_history, obey_policies
 from cluster.sweep import in_own_thread, sweep_job, sweep_now_and_then
 from cluster.work import Step
 from ladders.errors import FarmError
@@ -37,8 +37,8 @@ from pipelines.errors import MediaError
 log = logging.getLogger(__name__)
 
 TICK_S = 0.4  # a cancel must stop media processes within 2 s: seen within one tick, acted on at once
+ENDS_S = 2.0  # what is left to write of jobs that have ended, when the dispatcher stops: the store may be away
 NUDGES_S = 0.05  # a hundred uploads a second are twenty looks, not a hundred that fight them for the store
-PROGRESS_S = 1.0  # how often a running job's progress is written
 # A job that failed because of the farm's surroundings is queued again: twelve attempts are about an hour and a half.
 MAX_ATTEMPTS = 12
 FIRST_DELAY_S = 5.0
@@ -71,6 +71,9 @@ class Dispatcher:
         self._owner = successor_of or f"dispatcher-{uuid.uuid4().hex[:12]}"
         self._inherits = successor_of is not None
         self._held: dict[str, Held] = {}
+        self._endings = Endings(store)
+        self._wishes_seen = 0.0
+        self._room = 0.0  # that jobs have left since the last claim
         self._nudged = asyncio.Event()
 
     def nudge(self) -> None:
@@ -91,6 +94,7 @@ class Dispatcher:
                 ask_for_nodes(self._store, self.slots, self._ask_for),
                 follow_nodes(self._runner, self.slots, self.nudge),
                 obey_policies(self._store, self.slots),
+                keep_history(self._store),
             )
         ]
         try:
@@ -123,16 +127,18 @@ class Dispatcher:
         await self._claim()
 
     async def _claim(self) -> None:
+        self._room = 0.0
         held: dict[Account, float] = {}
         for one in self._held.values():
             held[one.turn.account] = held.get(one.turn.account, 0.0) + one.weight
-        waiting = await asyncio.to_thread(self._store.waiting)
+        waiting = await asyncio.to_thread(self._store.waiting) if self.slots.capacity else ()
         for account, count in wanted(self.slots.policy, self.slots.capacity, held, waiting).items():
-            found = await asyncio.to_thread(self._store.claim, self._owner, self._settings.work.lease_s, count, account)
+            lease = (self._owner, self._settings.work.lease_s)
+            found = await asyncio.to_thread(self._store.claim, *lease, count, account, likely_weight)
             earlier = await asyncio.to_thread(last_revisions, found, self._store)
             for job in found:
                 self._hold(job, earlier.get(job.id))
-            if len(found) == count:  # pictures leave room for more of them
+            if len(found) >= count:  # pictures that nothing told from videos leave room for more
                 self.nudge()
 
     def _hold(self, job: Job, earlier_manifest_key: str | None) -> None:
@@ -146,40 +152,35 @@ class Dispatcher:
         def done(_: object) -> None:
             if self._held.get(job.id) is held:
                 del self._held[job.id]
-            if held.weight < 1:  # pictures end within the pause between two looks: the next ones are due now
+            self._room += held.weight
+            # Pictures end within the pause between two looks: the next ones are due, but a batch's not one by one.
+            if self._room >= 1 or turn.priority != "bulk" or not self._held:
                 self.nudge()
 
         held.task.add_done_callback(done)
 
     async def _grant_wishes(self) -> None:
-        if not self._held:
+        now = time.monotonic()
+        if not self._held or now - self._wishes_seen < TICK_S / 2:  # nudges come by the dozen
             return
+        self._wishes_seen = now
         for job_id, wish in (await asyncio.to_thread(self._store.wishes, list(self._held))).items():
-            held = self._held.get(job_id)
-            if held is None:
+            if (held := self._held.get(job_id)) is None:
                 continue
-            if wish.cancel and not held.cancel_wanted and not held.ended:
-                held.cancel_wanted = True
-                held.task.cancel()
+            if wish.cancel:
+                held.cancel()
             if wish.priority != held.turn.priority:
                 self.slots.prioritise(held.turn, wish.priority)
                 self._images.regroup()
 
     async def _renew(self) -> None:
         """Leases that are due, all in one write: a thousand jobs must not be a thousand commits."""
-        now = time.monotonic()
-        renewals = []
-        for held in self._held.values():
-            due = PROGRESS_S if held.changed else self._settings.work.lease_s / 4
-            if now - held.renewed < due or held.ended:
-                continue
-            held.renewed, held.changed = now, False
-            snapshot = held.progress.snapshot() if held.progress else None
-            renewals.append(Renewal(held.job.id, held.job.fence, snapshot))
+        lease_s = self._settings.work.lease_s
+        renewals = [due for held in self._held.values() if (due := held.due_renewal(lease_s)) is not None]
         if not renewals:
             return
         fences = {one.job_id: one.fence for one in renewals}
-        for job_id in await asyncio.to_thread(self._store.renew_all, renewals, self._settings.work.lease_s):
+        for job_id in await asyncio.to_thread(self._store.renew_all, renewals, lease_s):
             lost = self._held.get(job_id)
             if lost is not None and lost.job.fence == fences[job_id] and not lost.ended:
                 # Somebody else has the job: stop working on it, write nothing.
@@ -205,7 +206,9 @@ class Dispatcher:
         is_picture = ending.pop("is_picture", False)
         self._mark_ended(job)
         try:
-            is_saved = await save_ending(job, ending, self._store)
+            status = JobStatus(ending["status"])
+            one = Ending(job.id, job.fence, **(ending | {"status": status}))
+            is_saved = await self._endings.save(one, lingers=job.priority == "bulk")
         except FenceLost:
             self._watch.lease_lost(job)
             return
@@ -235,7 +238,8 @@ class Dispatcher:
             held = self._held.get(job.id)
             if held is not None:
                 held.progress, held.changed = progress, True
-                if held.weight < 1:  # a picture, as is known now: others may come along
+                if held.weight < held.seemed:  # a picture, as is known now: others may come along
+                    held.seemed = held.weight
                     self.nudge()
 
         watch = self._watch.steps(job)
@@ -247,13 +251,10 @@ class Dispatcher:
 
         held = self._held.get(job.id)
         turn = held.turn if held is not None else turn_of(job)
+        earlier = held.earlier_manifest_key if held is not None else None
+        work = work_of(job, self._settings, earlier_manifest_key=earlier, traceparent=watch.traceparent)
         run = JobRun(
-            work_of(
-                job,
-                self._settings,
-                earlier_manifest_key=held.earlier_manifest_key if held else None,
-                traceparent=watch.traceparent,
-            ),
+            work,
             self._runner,
             self.slots,
             self._images,
@@ -281,20 +282,18 @@ class Dispatcher:
             message = f"the farm failed in a way nobody foresaw; its log has error {error_id}"
             failure = MediaError(message, detail={"error_id": error_id})
             return {"status": "failed", "error": failure.to_wire() | {"code": "internal_error"}}
-        return {
-            "status": "ready",
-            "manifest_key": published["manifest_key"],
-            "revision": published["revision"],
-            "report": published["report"] | {"steps_s": run.steps_s},
-            "is_picture": run.is_picture,
-            "progress": run.progress.snapshot(),
-        }
+        return ready(run, published)
 
     async def _let_go(self) -> None:
         held = list(self._held.values())
         for one in held:
-            one.task.cancel()
+            if not one.ended:
+                one.task.cancel()
+        with contextlib.suppress(TimeoutError):
+            ends = (one.task for one in held if one.ended)
+            await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), ENDS_S)
         await asyncio.gather(*(one.task for one in held), return_exceptions=True)
+        self._endings.close()
         for one in held:
             with contextlib.suppress(InfraError):  # its lease runs out by itself
                 await asyncio.to_thread(self._store.release, one.job.id, one.job.fence)

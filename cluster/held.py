@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from cluster.claims import PICTURE_WEIGHT, likely_weight
 from cluster.errors import InfraError
 from cluster.farm_settings import FarmSettings
 from cluster.job import JobRun
-from cluster.jobs import Job, JobStatus, JobStore
+from cluster.jobs import Job, JobStatus, JobStore, Renewal
 from cluster.progress import JobProgress
 from cluster.slots import Turn
 from cluster.work import Work
@@ -17,7 +18,7 @@ from cluster.work import Work
 # A job is cut as for so many slots, however many there are when it starts: nodes come and go, and cut elsewhere its
 # bytes would be others. 30 s become 7 chunks, 10 minutes 16 of 37 s; a chunk more costs 0.3 to 0.5 s of CPU.
 CUT_FOR_SLOTS = 16
-PICTURE_WEIGHT = 1 / 16  # of a job's slot: a batch of sixteen takes as long as a short chunk
+PROGRESS_S = 1.0  # how often a running job's progress is written
 
 
 @dataclass(slots=True)
@@ -33,13 +34,33 @@ class Held:
     changed: bool = False
     renewed: float = field(default_factory=time.monotonic)
     cancel_wanted: bool = False
+    seemed: float = field(init=False)  # its weight, as others were claimed beside it
     ended: bool = False  # its end is being written, or is: the lease needs no renewing
+
+    def __post_init__(self) -> None:
+        self.seemed = self.weight
 
     @property
     def weight(self) -> float:
         """How much of a slot it is likely to fill."""
-        is_picture = self.job.kind == "image" or (self.run is not None and self.run.is_picture)
-        return PICTURE_WEIGHT if is_picture else 1.0
+        if self.run is not None and self.run.is_picture is not None:
+            return PICTURE_WEIGHT if self.run.is_picture else 1.0
+        return likely_weight(self.job.kind, self.job.source_uri)
+
+    def cancel(self) -> None:
+        """End the job as cancelled, unless its end is being written."""
+        if not self.cancel_wanted and not self.ended:
+            self.cancel_wanted = True
+            self.task.cancel()
+
+    def due_renewal(self, lease_s: float) -> Renewal | None:
+        """What is to be written of the lease now, if anything; it counts as written."""
+        now = time.monotonic()
+        due_s = PROGRESS_S if self.changed else lease_s / 4
+        if self.ended or now - self.renewed < due_s:
+            return None
+        self.renewed, self.changed = now, False
+        return Renewal(self.job.id, self.job.fence, self.progress.snapshot() if self.progress else None)
 
 
 def turn_of(job: Job) -> Turn:

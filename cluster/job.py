@@ -58,7 +58,7 @@ class JobRun:
     on_retry: Callable[[Step, Exception], None] = lambda _step, _error: None
     watch: JobWatch = field(default_factory=JobWatch)
     progress: JobProgress = field(default_factory=JobProgress)
-    is_picture: bool = False
+    is_picture: bool | None = None
     """Known once the source was looked at; a picture leaves nothing in scratch."""
     _needs: dict[str, Need] = field(default_factory=lambda: {"inspect": INSPECT})
     _to_do: int = 0  # chunks and audio that have not ended
@@ -68,7 +68,8 @@ class JobRun:
     async def run(self) -> dict[str, Any]:
         """Do all steps; the result is what is announced: revision, manifest key, report."""
         started = time.monotonic()
-        if await self._is_picture():
+        self.is_picture = await self._is_picture()
+        if self.is_picture:
             published = await self._picture()
         else:
             published = await self._ladder(started)
@@ -82,7 +83,6 @@ class JobRun:
         return self.work.kind == "image"
 
     async def _picture(self) -> dict[str, Any]:
-        self.is_picture = True
         self.progress.stage = "encoding"
         self.on_change(self.progress)
         images = self.images or ImageBatches(self.runner, self.slots, wait_s=0.0, most=1)

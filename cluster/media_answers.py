@@ -41,10 +41,19 @@ class Lines:
 
 def message_of(line: bytes) -> tuple[str, dict[str, Any]]:
     """One line of the protocol: its kind and its value. MediaProcessFailed when it is no such line."""
+    return shaped(parsed(line))
+
+
+def parsed(line: bytes | str) -> Any:
+    """The JSON of a line. MediaProcessFailed when it is none."""
     try:
-        message = json.loads(line, parse_constant=_refused)
+        return json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise nonsense(f"a line of its answer is not JSON: {error}") from error
+
+
+def shaped(message: Any) -> tuple[str, dict[str, Any]]:
+    """Kind and value of what a line says. MediaProcessFailed when it is nothing that a media process says."""
     if not isinstance(message, dict) or len(message) != 1:
         raise nonsense("a line of its answer is not one message")
     ((kind, value),) = message.items()

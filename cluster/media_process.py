@@ -75,6 +75,7 @@ class Usage:
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
+    gpu_s: float = 0.0  # that a GPU worked for it alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,14 @@ class Published:
 
 def artifacts_in(folder: Path) -> list[Artifact]:
     """Every file below `folder`, sorted by path."""
-    found = sorted(folder.rglob("*"))
-    for path in found:
-        if path.is_symlink():  # it could lead to any file of the worker, and publish it
-            raise ProofFailed(f"a media process left a link among the outputs: {path.name}")
-    files = [path for path in found if path.is_file()]
-    return [_artifact(path, path.relative_to(folder).as_posix()) for path in files]
+    artifacts = []
+    for root, _, names in folder.walk():  # which takes links to folders for files, and does not follow them
+        for path in (root / name for name in names):
+            if path.is_symlink():  # it could lead to any file of the worker, and publish it
+                raise ProofFailed(f"a media process left a link among the outputs: {path.name}")
+            if path.is_file():
+                artifacts.append(_artifact(path, path.relative_to(folder).as_posix()))
+    return sorted(artifacts, key=lambda artifact: artifact.path.split("/"))
 
 
 def _artifact(path: Path, relative: str) -> Artifact:
@@ -98,9 +100,7 @@ def publish(folder: Path, report: dict[str, Any], work: Work, storage: Storage, 
     there = _is_there(published, storage)
     if work.publish_prefix is not None and not there:
         storage.put_bytes(base + STARTED, _started(artifacts))
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-        for done in [pool.submit(_upload, artifact, folder, base, storage, check) for artifact in artifacts]:
-            done.result()
+    _upload_all(artifacts, folder, base, storage, check)
     if not there:
         body = json.dumps(_manifest(artifacts, revision, report, work), indent=1, ensure_ascii=False).encode()
         content_type, cache_control = KINDS[".json"]
@@ -131,6 +131,15 @@ def clear_unfinished(storage: Storage) -> None:
 
 def _started(artifacts: list[Artifact]) -> bytes:
     return json.dumps({"unfinished_artifacts": [artifact.path for artifact in artifacts]}).encode()
+
+
+def _upload_all(artifacts: list[Artifact], folder: Path, base: str, storage: Storage, check: Check) -> None:
+    if len(artifacts) == 1:  # a thread would take longer to start than a small file to write
+        _upload(artifacts[0], folder, base, storage, check)
+        return
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+        for done in [pool.submit(_upload, artifact, folder, base, storage, check) for artifact in artifacts]:
+            done.result()
 
 
 def _upload(artifact: Artifact, folder: Path, base: str, storage: Storage, check: Check) -> None:

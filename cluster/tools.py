@@ -39,9 +39,11 @@ class Tools:
     @classmethod
     def open(cls, work: Work, settings: FarmSettings) -> "Tools":
         """The storages that `work` names, with this worker's settings."""
+        output = open_storage(work.output_uri, settings.storage)
+        is_one = work.scratch_uri == work.output_uri
         return cls(
-            output=open_storage(work.output_uri, settings.storage),
-            scratch=open_storage(work.scratch_uri, settings.storage),
+            output=output,
+            scratch=output if is_one else open_storage(work.scratch_uri, settings.storage),
             # Where sources may come from was checked when the job was accepted, for the very object of its etag.
             sources=Sources(settings.storage, allowed=None),
             settings=settings,
@@ -65,6 +67,10 @@ class Tools:
     def source(self, work: Work, watch: Watch) -> Path:
         """The source as a local file: in place when it is one, else fetched once per node."""
         return self.sources.fetch(work.source_uri, work.source_etag, watch.check)
+
+    def source_name(self, work: Work, watch: Watch) -> str:
+        """`source` for who has very many."""
+        return self.sources.fetched(work.source_uri, work.source_etag, watch.check)
 
     def is_picture(self, work: Work) -> bool:
         """Whether the source begins as a picture does that this farm turns."""

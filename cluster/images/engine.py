@@ -4,13 +4,16 @@ import queue
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
+from cluster.errors import InfraError
 from cluster.farm_settings import FarmSettings
 from cluster.images.gpu_lane import GpuLane
 from cluster.images.picture import Picture, Tell
 from cluster.images.process import ImageProcess
-from cluster.scratch import sweep_dead
+from cluster.scratch import sweep_dead, workdir
 from cluster.work import Work
+from pipelines.errors import MediaError
 
 __all__ = ["ImageEngine", "Tell"]
 
@@ -88,15 +91,24 @@ class ImageEngine:
         if not pictures:
             return
         process = self._idle.get()
-        publishing: list[Future[None]] = []
         try:
-            org = None
+            # One for all: to make, lock and remove a folder costs as much as to publish a small picture.
+            with workdir(self._settings.work.scratch_dir) as folder:
+                self._one_by_one(pictures, process, folder)
+        except (MediaError, InfraError) as error:
             for picture in pictures:
-                # Pictures of one batch and org share a process; a stranger's never comes before another one's.
-                publishing.append(self._publishers.submit(picture.turn(process, fresh=picture.work.org != org)))
-                org = picture.work.org
-            for done in publishing:
-                done.result()
+                picture.failed(error)
         finally:
             process.end_batch()
             self._idle.put(process)
+
+    def _one_by_one(self, pictures: Sequence[Picture], process: ImageProcess, folder: Path) -> None:
+        publishing: list[Future[None]] = []
+        org = None
+        for number, picture in enumerate(pictures):
+            # Pictures of one batch and org share a process; a stranger's never comes before another one's.
+            left_to_do = picture.turn(process, folder / str(number), fresh=picture.work.org != org)
+            publishing.append(self._publishers.submit(left_to_do))
+            org = picture.work.org
+        for done in publishing:
+            done.result()

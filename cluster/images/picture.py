@@ -1,5 +1,6 @@
 """One picture of a batch on its way: told of once, whatever becomes of it."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from cluster.images.process import ImageProcess
 from cluster.images.turn import Publishing, checked, request_of, turn_alone
 from cluster.media_process import Answer, Cancelled, Watch
 from cluster.monitoring.logs import about_step
-from cluster.scratch import typed_disk_errors, workdir
+from cluster.scratch import typed_disk_errors
 from cluster.tools import Tools
 from cluster.work import Work
 from pipelines.errors import MediaError
@@ -45,12 +46,16 @@ class Picture:
             self._told(failure)
         return request
 
-    def turn(self, process: ImageProcess, *, fresh: bool) -> Callable[[], None]:
-        """Turn it by a process of its own; what is left to do is publishing and telling, which use no CPU."""
+    def turn(self, process: ImageProcess, folder: Path, *, fresh: bool) -> Callable[[], None]:
+        """Turn it by `process`; what is left to do is publishing and telling, which use no CPU.
+
+        Its own working folder will be `folder`, which is there no longer than it is needed.
+        """
 
         def media() -> Publishing:
             self.watch.check()
-            folder = self._held.enter_context(workdir(self.settings.work.scratch_dir))
+            self._held.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir()
             tools = self._tools()
             asked = request_of(self.work, folder, tools, self.watch)
             answer = turn_alone(asked, tools, process, self.watch, fresh=fresh)
@@ -63,7 +68,7 @@ class Picture:
         """Publish what was made of it in `folder`, and tell."""
         self._publish(lambda: checked(answer, self.work, folder, self._tools(), self.watch)())
 
-    def failed(self, error: MediaError | Cancelled) -> None:
+    def failed(self, error: MediaError | InfraError | Cancelled) -> None:
         """Tell that nothing was made of it."""
 
         def fail() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -67,16 +67,17 @@ class Prepared:
         """Say one line. TimeoutError when it does not read it until `deadline`."""
         data = memoryview(json.dumps(envelope, separators=(",", ":")).encode() + b"\n")
         while data:
-            self._wait(self._stdin.fileno(), selectors.EVENT_WRITE, deadline, check)
             try:
                 data = data[os.write(self._stdin.fileno(), data) :]
+            except BlockingIOError:
+                self._wait(self._stdin.fileno(), select.POLLOUT, deadline, check)
             except BrokenPipeError:
                 raise self.ended() from None
 
     def message(self, deadline: float, check: Check) -> tuple[str, dict[str, Any]]:
         """The next line that it says. TimeoutError when there is none until `deadline`; MediaError when it is none."""
         while not self._waiting:
-            self._wait(self._stdout.fileno(), selectors.EVENT_READ, deadline, check)
+            self._wait(self._stdout.fileno(), select.POLLIN, deadline, check)
             read = self._lines.read()
             if read is None:
                 raise self.ended()
@@ -112,11 +113,11 @@ class Prepared:
 
     @staticmethod
     def _wait(fd: int, event: int, deadline: float, check: Check) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(fd, event)
-            while True:
-                check()
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                if selector.select(POLL_S):
-                    return
+        poll = select.poll()
+        poll.register(fd, event)
+        while True:
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            if poll.poll(1000 * POLL_S):
+                return

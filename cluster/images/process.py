@@ -4,14 +4,13 @@ It forks for each batch (see `pipelines.images.server`), so that a decoder's cra
 the others nothing. What does not answer at all is killed as a whole, and the next picture starts a new one.
 """
 
-import json
 import signal
 import time
 from concurrent.futures import Executor
 from typing import Any
 
 from cluster.images.prepared import Prepared
-from cluster.media_answers import death_of, message_of, nonsense
+from cluster.media_answers import death_of, nonsense, parsed, shaped
 from cluster.media_process import Answer, Usage, Watch
 from pipelines.confine import ProcessLimits
 from pipelines.errors import MediaError, MediaTimeout
@@ -82,7 +81,7 @@ class ImageProcess:
         except BaseException:
             self.close()  # whatever it still does is for a request that nobody waits for
             raise
-        return self._result(ended, process.native(), limits, time.monotonic() - started)
+        return self._result(ended, process, limits, time.monotonic() - started)
 
     def end_batch(self) -> None:
         """End the batch's own process: nothing of one batch is there beside the next."""
@@ -98,16 +97,18 @@ class ImageProcess:
             self._process.close()
         self._process = None
 
-    def _result(self, ended: dict[str, Any], native: str, limits: ProcessLimits, wall_s: float) -> Answer[ImageResult]:
+    def _result(
+        self, ended: dict[str, Any], process: Prepared, limits: ProcessLimits, wall_s: float
+    ) -> Answer[ImageResult]:
         if not ended["said"]:
             if ended["exit"] == -signal.SIGKILL and wall_s >= limits.wall_s:
                 raise _too_long(limits.wall_s)
-            raise death_of(ended["exit"], limits, native)
+            raise death_of(ended["exit"], limits, process.native())
         kind, value, cost = _said(ended["said"])
         if kind == "error":
             self._doubtful = False
             error = MediaError.from_wire(value)
-            error.detail.setdefault("native", native)
+            error.detail.setdefault("native", process.native())
             raise error
         try:
             usage = Usage(wall_s, float(cost["cpu_s"]), int(cost["peak_rss_bytes"]))
@@ -120,12 +121,11 @@ class ImageProcess:
 
 def _said(line: str) -> tuple[str, dict[str, Any], Any]:
     """What a picture's process answers: the kind, the value, and what it says that it cost."""
-    try:
-        said = json.loads(line)
-        cost = said.pop("cost")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise nonsense(f"its answer is none: {error}") from error
-    return *message_of(json.dumps(said).encode()), cost
+    said = parsed(line)
+    if not isinstance(said, dict) or "cost" not in said:
+        raise nonsense("its answer does not say what it cost")
+    cost = said.pop("cost")
+    return *shaped(said), cost
 
 
 def _too_long(limit_s: float) -> MediaTimeout:

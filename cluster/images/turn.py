@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.farm_settings import WorkSettings
+from cluster.figures import figures_or_none, picture_figures
 from cluster.images.process import ImageProcess
 from cluster.media_process import Answer, Watch
 from cluster.publish import Published, publish
@@ -32,8 +33,7 @@ def request_of(work: Work, folder: Path, tools: Tools, watch: Watch) -> ImageReq
         raise UnsupportedMedia(
             f"the file is a picture, and the recipe {work.recipe.get('name')} has no image part: choose another recipe"
         )
-    source = tools.source(work, watch)
-    return ImageRequest(str(source), str(folder), image, tools.settings.work.image_limits)
+    return ImageRequest(tools.source_name(work, watch), str(folder), image, tools.settings.work.image_limits)
 
 
 def turn_alone(
@@ -60,7 +60,7 @@ def checked(
     if not_by_dali and not_by_dali not in made.result.why:
         made = replace(made, result=replace(made.result, why=f"{made.result.why}; not by DALI: {not_by_dali}"))
     report = build_report(made)
-    return lambda: _announced(publish(folder, report, work, tools.output, watch.check), report, made)
+    return lambda: _announced(publish(folder, report, work, tools.output, watch.check), report, made, work)
 
 
 def limits_of(tools: Tools) -> ProcessLimits:
@@ -93,7 +93,8 @@ def _twice(asked: ImageRequest, turn: Callable[[], Answer[ImageResult]]) -> Answ
 def _check_files(result: ImageResult, folder: Path) -> None:
     """What lies in the folder is what was announced, and nothing else; sizes are looked up, not believed."""
     announced = {image.path: image.bytes for image in result.images}
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    paths = (root / name for root, _, names in folder.walk() for name in names)  # links to folders among them
+    found = {path.relative_to(folder).as_posix(): path for path in paths}
     if announced.keys() != found.keys() or any(path.is_symlink() for path in found.values()):
         raise MediaProcessFailed("the media process wrote other files than it says")
     if any(path.stat().st_size != announced[name] for name, path in found.items()):
@@ -116,7 +117,7 @@ def build_report(made: Answer[ImageResult]) -> dict[str, Any]:
     }
 
 
-def _announced(published: Published, report: dict[str, Any], made: Answer[ImageResult]) -> dict[str, Any]:
+def _announced(published: Published, report: dict[str, Any], made: Answer[ImageResult], work: Work) -> dict[str, Any]:
     return {
         "manifest_key": published.manifest_key,
         "revision": published.revision,
@@ -125,6 +126,7 @@ def _announced(published: Published, report: dict[str, Any], made: Answer[ImageR
         "source_bytes": made.result.facts.size_bytes,
         "engine": made.result.engine,
         "lane": report["path"]["lane"],
+        "figures": figures_or_none(lambda: picture_figures(made, work.recipe["image"], published.bytes)),
         "wall_s": made.usage.wall_s,
         "cpu_s": made.usage.cpu_s,
     }

@@ -1,7 +1,21 @@
 """The job store: where every accepted job is a committed row."""
 
 from cluster.jobs.batch_model import Batch, BatchStatus, Item, ItemStatus, NewBatch, NewItem
-from cluster.jobs.model import Backlog, Delivery, Event, Job, JobPage, JobStatus, NewJob, Renewal, Usage, Wish
+from cluster.jobs.history import History
+from cluster.jobs.model import (
+    Backlog,
+    Delivery,
+    Ending,
+    Event,
+    Job,
+    JobPage,
+    JobStatus,
+    NewJob,
+    Prepared,
+    Renewal,
+    Usage,
+    Wish,
+)
 from cluster.jobs.sql import SqlStore, open_store
 from cluster.jobs.store import BatchStore, JobStore
 
@@ -11,7 +25,9 @@ __all__ = [
     "BatchStatus",
     "BatchStore",
     "Delivery",
+    "Ending",
     "Event",
+    "History",
     "Item",
     "ItemStatus",
     "Job",
@@ -21,6 +37,7 @@ __all__ = [
     "NewBatch",
     "NewItem",
     "NewJob",
+    "Prepared",
     "Renewal",
     "SqlStore",
     "Usage",

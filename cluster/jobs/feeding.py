@@ -25,6 +25,9 @@ OPEN_KEY = " open:"
 that the same command goes on with the batch while it is open, and begins another one afterwards."""
 
 
+COST = jobs.c.report["cost"]["amount"].as_float()
+
+
 class BatchRows:
     """Reads and writes of batches inside a transaction that the caller opened."""
 
@@ -103,7 +106,7 @@ class SqlFeeding:
     def settle(self, batch_id: str, fence: int, lease_s: float) -> Batch:
         """See `BatchStore.settle`."""
         ended = (
-            select(batch_items.c.number, jobs.c.status, jobs.c.error)
+            select(batch_items.c.number, jobs.c.status, jobs.c.error, COST.label("cost"))
             .join(jobs, jobs.c.id == batch_items.c.job_id)
             .where(batch_items.c.batch_id == batch_id, batch_items.c.status == ItemStatus.OPEN.value)
             .where(jobs.c.finished_at.is_not(None))
@@ -140,6 +143,8 @@ class SqlFeeding:
             for status in (JobStatus.READY, JobStatus.FAILED, JobStatus.CANCELLED)
         }
         changes: dict[str, Any] = counts | {"pace": batch.paced(time.time(), sum(counts.values()))}
+        if costs := [row.cost for row in found if row.cost is not None]:
+            changes["cost"] = (batch.cost or 0.0) + sum(costs)
         if batch.on_error == "stop" and batch.ending is None and JobStatus.FAILED.value in statuses:
             changes |= _ending(BatchStatus.STOPPED)
         return changes

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, select
@@ -49,7 +50,7 @@ class SqlQueue:
                     found.add((name, org))
         return found
 
-    @property
+    @cached_property  # asked for several times a second, and building it takes longer than the answer
     def _orgs_of(self) -> Any:
         queued = jobs.c.status == JobStatus.QUEUED.value
         is_due = (queued & (jobs.c.run_after <= self._db.now())) | (jobs.c.lease_until < self._db.now())

@@ -4,14 +4,14 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, insert, select
 
 from cluster.errors import FenceLost, InvalidCursor, JobMissing
 from cluster.jobs.database import Database
-from cluster.jobs.model import Job, JobStatus, NewJob, Renewal, callback_body, new_id, public_error
+from cluster.jobs.model import Job, JobStatus, callback_body, new_id, public_error
 from cluster.jobs.tables import batches, job_events, jobs, outbox
 from cluster.policy import PRIORITIES
 
@@ -46,9 +46,10 @@ def id_at(cursor: str) -> str:
         raise InvalidCursor("the cursor is not one that this listing gave") from None
 
 
-def fence_lost(job: Job, fence: int) -> FenceLost:
-    """The error of a write with a fence that is not the job's any more."""
-    detail = {"job_id": job.id, "fence": fence, "current_fence": job.fence, "status": job.status.value}
+def fence_lost(job: Job | Any, fence: int) -> FenceLost:
+    """The error of a write with a fence that is not that of `job`, or of its row, any more."""
+    status = JobStatus(job.status)
+    detail = {"job_id": job.id, "fence": fence, "current_fence": job.fence, "status": status.value}
     return FenceLost("the lease of this job is somebody else's, or was given back", detail=detail)
 
 
@@ -60,13 +61,6 @@ class Rows:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._insert_job = (
-            db.insert(jobs)
-            .values(run_after=db.now(), created_at=db.now())
-            .on_conflict_do_nothing(index_elements=[jobs.c.org, jobs.c.idem_key])
-            # psycopg counts the rows of such an INSERT as -1: what comes back tells whether there is a row.
-            .returning(jobs.c.run_after, jobs.c.created_at)
-        )
         self._insert_event = insert(job_events).values(at=db.now())
         self._get = select(*JOB).where(jobs.c.id == bindparam("job_id"))
         self._locked = self._get.with_for_update(of=jobs)
@@ -76,23 +70,17 @@ class Rows:
             .returning(*JOB)
         )
 
-    def add(self, connection: Connection, new: NewJob, idem_key: str | None, request_hash: str) -> Job | None:
-        """Insert the job; None when the org's key is taken."""
-        row = {name: getattr(new, name) for name in new.__dataclass_fields__} | {
-            "id": new_id(),
-            "priority": PRIORITIES[new.priority],
-            "idem_key": idem_key,
-            "request_hash": request_hash,
-            "status": JobStatus.QUEUED.value,
-            "fence": 0,
-            "attempts": 0,
-            "cancel_requested": False,
-            "progress": {},
-        }
-        times = connection.execute(self._insert_job, row).one_or_none()
-        if times is None:
-            return None
-        return job_of(dict.fromkeys(jobs.c.keys()) | row | dict(times._mapping))
+        self._standing = (
+            select(jobs.c.id, jobs.c.fence, jobs.c.status, jobs.c.attempts, jobs.c.callback_url)
+            .where(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
+            .order_by(jobs.c.id)  # nobody waits for somebody who waits for him
+            .with_for_update()
+        )
+        self._end = (
+            jobs.update()
+            .where(jobs.c.id == bindparam("ended_id"))
+            .values(finished_at=db.now(), lease_until=None, lease_owner=None)
+        )
 
     def locked(self, connection: Connection, job_id: str) -> Job:
         """The job, which nobody else can change until the transaction ends; JobMissing.
@@ -119,15 +107,6 @@ class Rows:
             raise fence_lost(job, fence)
         return job
 
-    def renew(self, connection: Connection, one: Renewal, lease_s: float) -> bool:
-        """Hold a lease for longer; False when it is not the job's any more."""
-        values: dict[str, Any] = {"lease_until": self._db.now(lease_s)}
-        if one.progress is not None:
-            values["progress"] = one.progress
-        mine = (jobs.c.id == one.job_id, jobs.c.fence == one.fence, jobs.c.status == JobStatus.PROCESSING.value)
-        renewed = connection.execute(jobs.update().where(*mine).values(values).returning(jobs.c.id))
-        return renewed.one_or_none() is not None
-
     def change(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
         """Write `values` to the locked `job`; the job as it is now."""
         statement = self._change.values(**values)
@@ -145,27 +124,60 @@ class Rows:
         self.note(connection, job.id, "retried", {"was": job.status.value})
         return self.queue(connection, job, 0.0, {**anew, "started_at": None, "finished_at": None})
 
+    def standing(self, connection: Connection, job_ids: Sequence[str]) -> dict[str, Any]:
+        """How these jobs stand, by their ids: fence, status, attempts; locked, and without what is large."""
+        ids = [job_id for job_id in job_ids if _ID.fullmatch(job_id)]
+        return {row.id: row for row in connection.execute(self._standing, {"job_ids": ids})}
+
     def note(self, connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> None:
         """Write an event of a job whose row is locked."""
-        connection.execute(self._insert_event, {"job_id": job_id, "kind": kind, "data": data})
+        self.note_all(connection, [(job_id, kind, data)])
+
+    def note_all(self, connection: Connection, told: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """Write events of jobs whose rows are locked: job, kind, data."""
+        rows = [{"job_id": job_id, "kind": kind, "data": data} for job_id, kind, data in told]
+        if rows:
+            connection.execute(self._insert_event, rows)
 
     def end(self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
-        """End the locked `job` as `status`, with its event and the callback that it owes."""
-        over = {"status": status.value, "finished_at": self._db.now(), "lease_until": None, "lease_owner": None}
-        # Why it waited before is no part of how it ended.
-        ended = self.change(connection, job, {"error": None, **values, **over})
-        error = ended.error and public_error(ended.error)  # whoever may see the job may read its events
-        self.note(connection, job.id, status.value, {"attempt": job.attempts, "error": error})
-        if ended.callback_url is not None:
-            owed = {
-                "id": new_id(),
-                "job_id": job.id,
-                "event": f"job.{status.value}",
-                "url": ended.callback_url,
-                "body": callback_body(ended),
-                "attempts": 0,
-                "next_at": self._db.now(),
-                "created_at": self._db.now(),
-            }
-            connection.execute(insert(outbox).values(owed))
-        return ended
+        """End the locked `job` as `status`, with its event and the callback that it owes; the job as it is now."""
+        self.end_all(connection, [(job, status, values)])
+        return self.get(connection, job.id)
+
+    def end_all(self, connection: Connection, endings: Sequence[tuple[Any, JobStatus, Mapping[str, Any]]]) -> None:
+        """`end` of many; of the jobs only what `standing` says is looked at."""
+        groups: dict[frozenset[str], list[dict[str, Any]]] = {}
+        for job, status, values in endings:
+            # Why it waited before is no part of how it ended.
+            row = {"error": None, **values, "status": status.value}
+            groups.setdefault(frozenset(row), []).append(row | {"ended_id": job.id})
+        for rows in groups.values():
+            connection.execute(self._end, rows)
+        self.note_all(
+            connection,
+            [
+                (
+                    job.id,
+                    status.value,
+                    # Whoever may see the job may read its events.
+                    {"attempt": job.attempts, "error": public_error(values["error"]) if values.get("error") else None},
+                )
+                for job, status, values in endings
+            ],
+        )
+        for job, status, _ in endings:
+            if job.callback_url is not None:
+                self._owe(connection, self.get(connection, job.id), status)
+
+    def _owe(self, connection: Connection, ended: Job, status: JobStatus) -> None:
+        owed = {
+            "id": new_id(),
+            "job_id": ended.id,
+            "event": f"job.{status.value}",
+            "url": ended.callback_url,
+            "body": callback_body(ended),
+            "attempts": 0,
+            "next_at": self._db.now(),
+            "created_at": self._db.now(),
+        }
+        connection.execute(insert(outbox).values(owed))

@@ -4,11 +4,13 @@ All methods are synchronous and thread-safe, and each is one short transaction. 
 `cluster.errors.StoreError`; StoreUnavailable and StoreFull from any of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from cluster.errors import StoreError
 from cluster.jobs.batch_model import Batch, BatchStatus, Failures, Item, ItemStatus, NewBatch, NewItem, Outcome
-from cluster.jobs.model import Backlog, Delivery, Event, Job, JobPage, JobStatus, NewJob, Renewal, Usage, Wish
+from cluster.jobs.history import History
+from cluster.jobs.model import Backlog, Delivery, Ending, Event, Job, JobPage, JobStatus, NewJob, Renewal, Usage, Wish
 from cluster.policy import Policy
 
 
@@ -21,6 +23,10 @@ class BatchStore(Protocol):
         Without a key the same request gives the batch that it gave before until that one has ended.
         IdempotencyConflict when the org used the key for another request; InvalidJob.
         """
+        ...
+
+    def newest_like(self, new: NewBatch) -> Batch | None:
+        """The newest batch of the same request and recipe about the same manifest, whether it has ended or not."""
         ...
 
     def get(self, batch_id: str) -> Batch:
@@ -90,6 +96,10 @@ class BatchStore(Protocol):
         """
         ...
 
+    def named(self, batch_id: str, media_ids: list[str]) -> dict[str, int]:
+        """By media id, the number of the first item of the batch that has a job, of this batch or an earlier one."""
+        ...
+
     def note_total(self, batch_id: str, fence: int, total: int) -> None:
         """Say how many items there will be."""
         ...
@@ -130,6 +140,10 @@ class JobStore(Protocol):
         """
         ...
 
+    def create_all(self, several: Sequence[tuple[NewJob, str | None]]) -> list[tuple[Job, bool] | StoreError]:
+        """`create` for many, in one transaction, in their order; what it would raise for one stands in its place."""
+        ...
+
     def created_before(self, new: NewJob, idem_key: str) -> Job | None:
         """The job that the same request got for the key, None when the key is new; IdempotencyConflict.
 
@@ -159,10 +173,6 @@ class JobStore(Protocol):
         """
         ...
 
-    def counts(self) -> dict[JobStatus, int]:
-        """How many jobs stand where; every status is named."""
-        ...
-
     def backlog(self) -> list[Backlog]:
         """What has not ended, by org, class and where it stands."""
         ...
@@ -171,15 +181,27 @@ class JobStore(Protocol):
         """(class, org) of every job that `claim` would give now."""
         ...
 
-    def claim(self, owner: str, lease_s: float, limit: int, of: tuple[str, str] | None = None) -> list[Job]:
+    def claim(
+        self,
+        owner: str,
+        lease_s: float,
+        limit: int,
+        of: tuple[str, str] | None = None,
+        weigh: Callable[[str, str], float] | None = None,
+    ) -> list[Job]:
         """Lease up to `limit` jobs that are queued or whose lease ran out, by class, then age; never one twice.
 
-        `of` is the one (class, org) whose jobs are wanted.
+        `of` is the one (class, org) whose jobs are wanted. With `weigh`, which is told kind and source URI of each,
+        `limit` is what they may weigh together; none weighs less than a picture (`cluster.claims`).
         """
         ...
 
     def end_leases(self, owner: str) -> int:
-        """End all leases of `owner`, who is known to be dead: what it held can be claimed at once; how many."""
+        """End all leases of `owner`, who is known to be dead: what it held can be claimed at once; how many.
+
+        Each lease is ended once, and nobody owns it until it is claimed. The attempt is not counted, unless fifty of
+        the job's leases were not, `release`d ones and those before a `retry` among them: it may kill its owners.
+        """
         ...
 
     def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
@@ -209,11 +231,29 @@ class JobStore(Protocol):
         report: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
         progress: dict[str, Any] | None = None,
+        figures: dict[str, Any] | None = None,
     ) -> Job:
         """End the job as ready, failed or cancelled, and owe its callback; again with the same fence is no error.
 
+        `figures` are what a job did that became ready (`cluster.figures`), kept once for `fold_figures`.
+
         FenceLost when somebody else took the lease over: nothing was changed.
         """
+        ...
+
+    def finish_all(self, endings: Sequence[Ending]) -> set[tuple[str, int]]:
+        """`finish` of many leases, each named once, in one transaction; (job id, fence) of those that end nothing.
+
+        A job may be named with several fences, of which one is its lease.
+        """
+        ...
+
+    def fold_figures(self) -> int:
+        """Add what some ended jobs did to what the farm knows of its work, each job once; how many jobs."""
+        ...
+
+    def history(self) -> History:
+        """What the farm knows of its work, and how far its estimates were off."""
         ...
 
     def request_cancel(self, job_id: str) -> Job:
@@ -229,7 +269,10 @@ class JobStore(Protocol):
         ...
 
     def retry(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job anew, with its attempts counted from 0; IllegalMove."""
+        """Queue a failed or cancelled job anew, with its attempts counted from 0; IllegalMove.
+
+        The item of a batch that it is the job of is open again, and so is the batch, which writes its results anew.
+        """
         ...
 
     def events(self, job_id: str, after_seq: int = 0, limit: int = 100) -> list[Event]:

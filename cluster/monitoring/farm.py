@@ -66,7 +66,7 @@ class FarmWatch:
             log.warning("job taken over: its last owner was silent for the time of its lease")
         else:
             log.info("job started")
-        if job.attempts == 1 and job.started_at is not None:
+        if job.attempts == 1 and not job.taken_over and job.started_at is not None:
             queued_s = (job.started_at - job.created_at).total_seconds()
             self.counts.observe(metrics.QUEUED_SECONDS, queued_s, job.priority)
             waiting = self._tracing.begin("queued", span.traceparent, since_s=job.created_at.timestamp())

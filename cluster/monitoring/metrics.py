@@ -39,7 +39,6 @@ def _histogram(name: str, help: str, bounds: tuple[float, ...], *labels: str) ->
 
 # Out of the job store, so from every replica the same, and there whatever becomes of the dispatcher.
 STORE_UP = _declared("gauge", "farm_store_up", "Whether the job store answers.")
-JOBS = _declared("gauge", "farm_jobs", "Jobs by status.", "status")
 QUEUE_JOBS = _declared("gauge", "farm_queue_jobs", "Jobs that have not ended, by class.", "priority", "status")
 QUEUE_OLDEST = _declared(
     "gauge", "farm_queue_oldest_seconds", "Age of the oldest job that has not ended, by class.", "priority", "status"

@@ -2,6 +2,9 @@
 
 An object is a file under its key. Its SHA-256 is kept in an extended attribute where the file system has them; the
 content type is not kept: the manifest names it.
+
+Keys become texts here and no `Path`: Python 3.12 interns each part of one for good, 120 bytes for every name that an
+engine or a dispatcher ever saw.
 """
 
 import hashlib
@@ -41,8 +44,8 @@ class LocalStorage:
     """Objects as files under `root`, which is made when it is missing."""
 
     def __init__(self, root: Path, *, base_url: str) -> None:
-        self._root = root
-        self._temp = root / TEMP
+        self._root = os.fspath(root)
+        self._temp = os.path.join(self._root, TEMP)
         self._base_url = base_url.rstrip("/")
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -106,35 +109,41 @@ class LocalStorage:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `Storage.list`."""
         folder = checked_folder(prefix)
-        with typed_os_errors(self._root / folder):
-            yield from _walk(self._root / folder, folder)
+        path = os.path.join(self._root, folder)
+        with typed_os_errors(path):
+            yield from _walk(path, folder)
 
     def delete(self, key: str) -> None:
         """See `Storage.delete`."""
         path = self._path(key)
         with suppress(ObjectMissing, InvalidKey), typed_os_errors(path):
-            path.unlink()
-        self._prune(path.parent)
+            os.unlink(path)
+        self._prune(os.path.dirname(path))
 
     def delete_prefix(self, prefix: str) -> None:
         """See `Storage.delete_prefix`; readers see all of the folder or nothing."""
         folder = checked_folder(prefix)
         if not folder:
             raise InvalidKey("deleting everything at once is not offered")
-        path = self._root / folder
+        path = os.path.join(self._root, folder.rstrip("/"))
+
+        def aside(temp: str) -> str:
+            if Path(path).is_dir():
+                os.rename(path, temp)
+            return temp
+
         with typed_os_errors(path):
-            if not path.is_dir():
+            if not Path(path).is_dir():  # unlike os.path, it says so when it cannot tell
                 return
-            doomed = self._in_temp(lambda temp: path.rename(temp) if path.is_dir() else temp)
-            shutil.rmtree(doomed, ignore_errors=True)
+            shutil.rmtree(self._in_temp(aside), ignore_errors=True)
             self._drop_temp()
-        self._prune(path.parent)
+        self._prune(os.path.dirname(path))
 
     def local_path(self, key: str) -> Path | None:
         """See `Storage.local_path`; ObjectMissing when there is no such object."""
         if self.stat(key) is None:
             raise ObjectMissing(f"there is no object {self._path(key)}", detail={"key": key})
-        return self._path(key)
+        return Path(self._path(key))
 
     def url(self, key: str) -> str:
         """See `Storage.url`."""
@@ -143,7 +152,7 @@ class LocalStorage:
     def sweep_unfinished(self, older_than_s: float, is_ours: Callable[[str], bool]) -> int:
         """See `Storage.sweep_unfinished`; what is unfinished has no key yet, only a name that nobody else gives."""
         removed = 0
-        for path in self._temp.iterdir() if self._temp.is_dir() else ():
+        for path in Path(self._temp).iterdir() if os.path.isdir(self._temp) else ():
             with suppress(OSError):
                 if not _TEMP_NAME.fullmatch(path.name) or path.lstat().st_mtime > time.time() - older_than_s:
                     continue
@@ -152,38 +161,38 @@ class LocalStorage:
         self._drop_temp()
         return removed
 
-    def _path(self, key: str) -> Path:
-        return self._root / checked_key(key)
+    def _path(self, key: str) -> str:
+        return os.path.join(self._root, checked_key(key))
 
     def _open(self, key: str) -> BinaryIO:
         path = self._path(key)
         with typed_os_errors(path):
             try:
-                file = path.open("rb")
+                file = open(path, "rb")  # noqa: SIM115 - closed by whoever asked
             except (IsADirectoryError, NotADirectoryError) as error:
                 raise ObjectMissing(f"there is no object {path}", detail={"key": key}) from error
         return file
 
-    def _in_temp[T](self, make: Callable[[Path], T]) -> T:
+    def _in_temp[T](self, make: Callable[[str], T]) -> T:
         """What `make` makes under a fresh name on the file system of `root`, whoever removes the folder meanwhile."""
         for _ in range(TEMP_ATTEMPTS):
+            with suppress(FileNotFoundError):
+                return make(os.path.join(self._temp, uuid.uuid4().hex))
             self._make_folder(self._root)
             with suppress(FileExistsError, FileNotFoundError):
-                self._temp.mkdir()
-            with suppress(FileNotFoundError):
-                return make(self._temp / uuid.uuid4().hex)
+                os.mkdir(self._temp)
         raise StorageUnavailable(f"{self._temp} is removed as often as it is made")
 
     def _drop_temp(self) -> None:
         """Leave no empty folder in what a person looks at; another writer's file keeps it there."""
         with suppress(OSError):
-            self._temp.rmdir()
+            os.rmdir(self._temp)
 
     def _put(self, key: str, parts: Iterable[bytes], if_absent: bool) -> StoredObject:
         path = self._path(key)
         with typed_os_errors(path):
-            file = self._in_temp(lambda temp: temp.open("xb"))
-        temp = Path(file.name)
+            file = self._in_temp(lambda temp: open(temp, "xb"))  # noqa: SIM115 - closed below
+        temp = file.name
         try:
             with typed_os_errors(path), file:
                 sha256 = _copy(parts, file.write)
@@ -194,42 +203,43 @@ class LocalStorage:
                 self._place(temp, path, if_absent)
                 return _stored(key, file.fileno())
         finally:
-            temp.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(temp)
             self._drop_temp()
 
-    def _place(self, temp: Path, path: Path, if_absent: bool) -> None:
+    def _place(self, temp: str, path: str, if_absent: bool) -> None:
         """Give the finished file its name, durably."""
         for _ in range(PLACE_ATTEMPTS):
-            self._make_folder(path.parent)
+            self._make_folder(os.path.dirname(path))
             try:
                 # link() is the one call that fails when the name is taken; rename() replaces.
-                path.hardlink_to(temp) if if_absent else temp.replace(path)
+                os.link(temp, path) if if_absent else os.replace(temp, path)
             except FileNotFoundError:
                 continue
-            _sync_folder(path.parent)
+            _sync_folder(os.path.dirname(path))
             return
-        raise StorageUnavailable(f"{path.parent} is removed as often as it is made")
+        raise StorageUnavailable(f"{os.path.dirname(path)} is removed as often as it is made")
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: str) -> None:
         missing = []
-        while not folder.is_dir():
+        while not os.path.isdir(folder):
             missing.append(folder)
-            folder = folder.parent
+            folder = os.path.dirname(folder)
         for path in reversed(missing):
             with suppress(FileNotFoundError):
                 try:
-                    path.mkdir()
+                    os.mkdir(path)
                 except FileExistsError:
-                    if not stat.S_ISDIR(path.stat().st_mode):  # one look: a folder may be gone again by a second
+                    if not stat.S_ISDIR(os.stat(path).st_mode):  # one look: a folder may be gone again by a second
                         raise
-                _sync_folder(path.parent)
+                _sync_folder(os.path.dirname(path))
 
-    def _prune(self, folder: Path) -> None:
+    def _prune(self, folder: str) -> None:
         """Remove folders that became empty, so that they do not pile up over years."""
         with suppress(OSError):
             while folder != self._root:
-                folder.rmdir()
-                folder = folder.parent
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
 
 
 def _copy(parts: Iterable[bytes], write: Callable[[bytes], object]) -> str:
@@ -255,7 +265,7 @@ def fingerprint(found: os.stat_result) -> str:
     return f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
+def _walk(folder: str, prefix: str) -> Iterator[StoredObject]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -264,7 +274,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
             continue
         with suppress(FileNotFoundError):
             found = entry.stat(follow_symlinks=False)
@@ -272,7 +282,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
                 yield StoredObject(f"{prefix}{entry.name}", found.st_size, fingerprint(found), found.st_mtime, None)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -18,7 +18,7 @@ from cluster.errors import (
 
 
 @contextmanager
-def typed_os_errors(path: Path) -> Iterator[None]:
+def typed_os_errors(path: Path | str) -> Iterator[None]:
     """Every OSError inside becomes a StorageError that names the path."""
     try:
         yield
@@ -26,7 +26,7 @@ def typed_os_errors(path: Path) -> Iterator[None]:
         raise typed_os_error(error, path) from error
 
 
-def typed_os_error(error: OSError, path: Path) -> StorageError:
+def typed_os_error(error: OSError, path: Path | str) -> StorageError:
     """The StorageError that says what `error`, met at `path`, means."""
     detail = {"path": str(path), "errno": errno.errorcode.get(error.errno or 0, "?")}
     match error.errno:
@@ -35,7 +35,7 @@ def typed_os_error(error: OSError, path: Path) -> StorageError:
         case errno.EEXIST:
             return ObjectExists(f"{path} exists already", detail=detail)
         case errno.ENOSPC | errno.EDQUOT:
-            return StorageFull(f"no room left to write {path} ({_free_bytes(path)} bytes free)", detail=detail)
+            return StorageFull(f"no room left to write {path} ({_free_bytes(Path(path))} bytes free)", detail=detail)
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return StorageRefused(f"{path}: {error.strerror}", detail=detail)
         case errno.ENOTDIR | errno.EISDIR | errno.ENAMETOOLONG:

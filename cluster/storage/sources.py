@@ -75,15 +75,19 @@ class Sources:
         A file is used where it lies. An S3 object is downloaded once per machine, by whoever asks first; `check` is
         called again and again meanwhile.
         """
+        return Path(self.fetched(uri, etag, check))
+
+    def fetched(self, uri: str, etag: str, check: Check = unwatched) -> str:
+        """`fetch` for who has very many: the name of the file, without a `Path` (see `cluster.storage.local`)."""
         place = self._place(uri)
         if place.scheme == "file":
             if fingerprint(_stat(place)) != etag:
                 raise SourceChanged(f"{uri} was changed after the job was accepted", detail={"uri": uri})
-            return Path(place.path)
+            return place.path
         name = hashlib.sha256(f"{uri}\n{etag}".encode()).hexdigest()[:40]
         suffix = Path(place.path).suffix
         name += suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
-        return self._cache.fetch(name, lambda path: self._download(uri, place, etag, path, check), check)
+        return os.fspath(self._cache.fetch(name, lambda path: self._download(uri, place, etag, path, check), check))
 
     def head(self, uri: str, length: int) -> bytes:
         """The first `length` bytes of the source, or all that it has."""
@@ -94,13 +98,12 @@ class Sources:
         place = self._place(uri)
         if place.scheme == "file":
             _stat(place)
-            path = Path(place.path)
             try:
-                with path.open("rb") as file:
+                with open(place.path, "rb") as file:
                     file.seek(start)
                     return file.read(length)
             except OSError as error:
-                raise typed_os_error(error, path) from error
+                raise typed_os_error(error, place.path) from error
         from cluster.storage.s3_errors import typed
 
         try:
@@ -151,11 +154,11 @@ def file_uri(path: Path) -> str:
 
 
 def _stat(place: Place) -> os.stat_result:
-    path = Path(place.path)
+    path = place.path
     try:
-        found = path.stat()
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceMissing(f"there is no file {path}", detail={"path": str(path)}) from error
+        raise SourceMissing(f"there is no file {path}", detail={"path": path}) from error
     except OSError as error:
         raise typed_os_error(error, path) from error
     if not stat.S_ISREG(found.st_mode):

@@ -15,6 +15,8 @@ from cluster.errors import ForbiddenUri
 
 MAX_URI_CHARS = 4096
 MAX_KEY_BYTES = 1024  # S3's limit
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_HALF = re.compile("[\ud800-\udfff]")
 _FILE = re.compile(r"file://(?:localhost)?(/[^?#]*)")
 # The rules for bucket names leave no room for "user@", ports or capital letters.
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
@@ -45,12 +47,12 @@ def parse_place(uri: str) -> Place:
     """The parts of a ``file://`` or ``s3://`` URI; ForbiddenUri says what is wrong with it."""
     if len(uri) > MAX_URI_CHARS:
         raise ForbiddenUri(f"the URI is longer than {MAX_URI_CHARS} characters")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in uri):
+    if _CONTROL.search(uri) or _HALF.search(uri):
         raise ForbiddenUri("the URI has a control character or half a character in it")
     if match := _FILE.fullmatch(uri):
         _refuse_ambiguous(match[1])
         path = os.fsdecode(unquote_to_bytes(match[1]))
-        if "//" in path or any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
+        if "//" in path or _CONTROL.search(path):
             raise ForbiddenUri("the URI's path has an empty part or a control character in it")
         return Place("file", "", path)
     if match := _S3.fullmatch(uri):

@@ -20,6 +20,7 @@ from cluster.node_list import nodes
 from cluster.runtime import NAMESPACE, ensure_dispatcher
 from tests.support.ports import free_ports
 from tests.support.ray_farm import QUICK, RayFarm, until
+from tests.support.jobs import counts
 
 gcs, listen, inside = free_ports(3)
 folder = Path.cwd()
@@ -72,7 +73,7 @@ try:
     jobs = []
     def are_enough():
         # However fast the first node is, there is always something that waits.
-        if farm.store.counts()[JobStatus.QUEUED] < 2:
+        if counts(farm.store)[JobStatus.QUEUED] < 2:
             jobs.append(farm.submit(Path(sys.argv[1]), QUICK))
         return len(workers()) == 2
     until(are_enough)

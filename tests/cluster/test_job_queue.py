@@ -1,11 +1,9 @@
 """What waits, for whom, and by which policy: the same tests on SQLite and on a real PostgreSQL server."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from cluster.errors import PolicyChanged
 from cluster.jobs import Job, Renewal, SqlStore, Usage, open_store
@@ -99,25 +97,3 @@ def test_an_orgs_usage_is_its_open_jobs_and_a_days_bytes(store: SqlStore) -> Non
     created(store, org="other", source_bytes=100)
     assert store.usage("acme") == Usage(queued_jobs=1, bytes_a_day=15)
     assert store.usage("nobody") == Usage(queued_jobs=0, bytes_a_day=0)
-
-
-def test_writes_that_come_together_are_all_stored_but_for_the_one_that_fails(store: SqlStore) -> None:
-    everybody = threading.Barrier(8)
-
-    def write(number: int) -> str:
-        def work(connection: Connection) -> str:
-            if number == 3:
-                raise ZeroDivisionError
-            job = store._rows.add(connection, new_job(media_id=str(number)), None, "h")
-            assert job is not None
-            return job.media_id
-
-        everybody.wait()
-        try:
-            return store._db.write_together(work)
-        except ZeroDivisionError:
-            return "failed"
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(write, range(8))) == ["0", "1", "2", "failed", "4", "5", "6", "7"]
-    assert sorted(job.media_id for job in store.list_jobs().jobs) == ["0", "1", "2", "4", "5", "6", "7"]

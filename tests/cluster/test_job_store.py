@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from cluster.errors import FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor, InvalidJob, JobMissing
-from cluster.jobs import Job, JobStatus, SqlStore, Wish, open_store
+from cluster.jobs import Job, JobStatus, Prepared, SqlStore, Wish, open_store
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import counts, new_job
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -82,6 +82,37 @@ def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> 
     assert store.latest_for_media("acme", "m2") is None
 
 
+def test_many_jobs_made_together_answer_each_as_it_would_alone(store: SqlStore) -> None:
+    first, _ = store.create(new_job(), "taken")
+    asked = [
+        (new_job(media_id="a"), "new"),
+        (new_job(media_id="b", metadata={"a": "\0"}), None),
+        (new_job(media_id="a"), "new"),
+        (new_job(), "taken"),
+        (new_job(media_id="other"), "taken"),
+        (new_job(media_id="c"), None),
+    ]
+    made = store.create_all(asked)
+    assert isinstance(made[1], InvalidJob)
+    assert isinstance(made[4], IdempotencyConflict)
+    one, again, taken, other = (made[number] for number in (0, 2, 3, 5))
+    assert isinstance(one, tuple)
+    assert again == (store.get(one[0].id), False), "the same key twice in one go is one job"
+    assert taken == (first, False)
+    assert isinstance(other, tuple)
+    assert [job.media_id for job in store.list_jobs().jobs] == ["c", "a", "m1"]
+    assert kinds(store, one[0]) == kinds(store, other[0]) == ["queued"]
+    assert store.create_all([]) == []
+
+
+def test_what_goes_into_many_jobs_unchanged_is_stored_like_anything_else(store: SqlStore) -> None:
+    recipe = {"é": ["😀", 1.5], "name": "r"}
+    job, _ = store.create(new_job(recipe=Prepared(recipe)))
+    assert store.get(job.id).recipe == recipe
+    with pytest.raises(ValueError, match="half a character"):
+        Prepared({"a": "\ud800"})
+
+
 def test_fifty_requests_with_one_key_at_once_make_one_job(database: DatabaseSettings, store: SqlStore) -> None:
     with stores(database, 5) as several, ThreadPoolExecutor(50) as pool:
         together = threading.Barrier(50)
@@ -94,14 +125,14 @@ def test_fifty_requests_with_one_key_at_once_make_one_job(database: DatabaseSett
         answers = list(pool.map(create, range(50)))
     assert len({job_id for job_id, _ in answers}) == 1
     assert [is_new for _, is_new in answers].count(True) == 1
-    assert store.counts()[JobStatus.QUEUED] == 1
+    assert counts(store)[JobStatus.QUEUED] == 1
     assert len(store.events(answers[0][0])) == 1
 
 
 def test_a_job_that_no_database_could_keep_is_refused_and_leaves_nothing(store: SqlStore) -> None:
     with pytest.raises(InvalidJob):
         store.create(new_job(metadata={"a": "\0"}))
-    assert sum(store.counts().values()) == 0
+    assert sum(counts(store).values()) == 0
 
 
 @pytest.mark.parametrize("job_id", [NOBODY, "", "x", "a\0b", "\ud800", "x" * 100_000, "' OR 1=1 --"])
@@ -148,7 +179,7 @@ def test_a_listing_can_be_of_one_status_and_one_org(store: SqlStore) -> None:
     assert [job.id for job in store.list_jobs(org="other").jobs] == [other.id]
     assert [job.id for job in store.list_jobs(status=JobStatus.QUEUED).jobs] == [mine.id]
     assert store.list_jobs(status=JobStatus.QUEUED, org="other").jobs == ()
-    assert store.counts() == dict.fromkeys(JobStatus, 0) | {JobStatus.QUEUED: 1, JobStatus.CANCELLED: 1}
+    assert counts(store) == dict.fromkeys(JobStatus, 0) | {JobStatus.QUEUED: 1, JobStatus.CANCELLED: 1}
 
 
 def test_a_listing_leaves_the_reports_out(store: SqlStore) -> None:
@@ -232,7 +263,7 @@ def test_what_a_dead_owner_held_is_claimed_at_once_and_what_others_hold_is_not(s
     store.finish(ended.id, ended.fence, status="ready")
     assert store.end_leases("dead") == 1
     (heir,) = store.claim("dead", 60, 5)
-    assert (heir.id, heir.fence) == (dead.id, 2)
+    assert (heir.id, heir.fence, heir.attempts) == (dead.id, 2, 1), "its owner's death is not the job's fault"
     assert store.get(living.id) == living
     with pytest.raises(FenceLost):
         store.renew(dead.id, dead.fence, 60)
@@ -548,7 +579,7 @@ CREATE_FOREVER = """
 import sys
 from cluster.jobs import open_store
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import counts, new_job
 store = open_store(DatabaseSettings(database_url=sys.argv[1]))
 number = 0
 while True:
@@ -569,7 +600,7 @@ def test_a_writer_that_is_killed_loses_no_job_that_it_acknowledged(database: Dat
     writer.wait(10)
     for job_id in acknowledged:
         assert kinds(store, store.get(job_id)) == ["queued"]
-    assert store.counts()[JobStatus.QUEUED] - len(acknowledged) in (0, 1)
+    assert counts(store)[JobStatus.QUEUED] - len(acknowledged) in (0, 1)
     store.create(new_job())
 
 

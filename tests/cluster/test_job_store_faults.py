@@ -15,7 +15,7 @@ from cluster.errors import StoreFull, StoreUnavailable
 from cluster.jobs import JobStatus, SqlStore, open_store
 from cluster.jobs.database import Database, open_engine
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import counts, new_job
 from tests.support.ports import free_ports
 from tests.support.postgres import Postgres, running_postgres
 
@@ -46,7 +46,7 @@ def test_a_full_disk_is_said_so_and_keeps_every_acknowledged_job(sqlite: Databas
     assert acknowledged
     with pytest.raises(StoreFull):  # and the connection is fit for use
         store.create(new_job(metadata={"x": "y" * 5000}))
-    assert store.counts()[JobStatus.QUEUED] == len(acknowledged)
+    assert counts(store)[JobStatus.QUEUED] == len(acknowledged)
     assert [job.id for job in store.list_jobs(limit=1000).jobs] == [job.id for job in acknowledged[::-1]]
     store.close()
     with sqlite3.connect(tmp_path / "farm.db") as connection:
@@ -73,7 +73,7 @@ def test_a_writer_waits_for_another_process_and_readers_wait_for_nobody(
     other.execute("BEGIN IMMEDIATE").close()
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(store.create, new_job())
-        assert store.counts()[JobStatus.QUEUED] == 0
+        assert counts(store)[JobStatus.QUEUED] == 0
         with pytest.raises(TimeoutError):
             writing.result(0.3)
         other.execute("COMMIT").close()
@@ -95,7 +95,7 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(tmp_path: Pa
         store = open_store(DatabaseSettings(database_url=f"postgresql://farm:hunter2@{host}/farm"))
         started = time.monotonic()
         with pytest.raises(StoreUnavailable) as caught:
-            store.counts()
+            store.backlog()
         assert time.monotonic() - started < 15
         assert caught.value.retryable
         assert "hunter2" not in str(caught.value.to_wire())
@@ -116,7 +116,7 @@ def test_a_server_that_crashed_loses_nothing_and_is_used_again_when_it_is_back(o
     acknowledged = [store.create(new_job(media_id=str(number)))[0].id for number in range(20)]
     (running,) = store.claim("me", 60, 1)
     own_postgres.stop()
-    for call in (store.counts, store.ping, lambda: store.create(new_job())):
+    for call in (store.backlog, store.ping, lambda: store.create(new_job())):
         with pytest.raises(StoreUnavailable):
             call()
     own_postgres.start()
@@ -139,7 +139,7 @@ def test_a_full_server_is_said_so_and_keeps_nothing_of_the_call(own_postgres: Po
             store.create(new_job())
         assert caught.value.retryable
         admin.execute("DROP TRIGGER full_disk ON job_events")
-    assert sum(store.counts().values()) == 0
+    assert sum(counts(store).values()) == 0
     store.create(new_job())
     store.close()
 

@@ -289,7 +289,7 @@ def test_a_killed_dispatcher_comes_back_and_its_job_is_done(farm: FarmClient) ->
     os.kill(alive["pid"], signal.SIGKILL)
     job = wait(farm, job_id, within_s=150.0)
     assert job["status"] == "ready", job["error"]
-    assert job["attempts"] == 2
+    assert job["attempts"] == 1, "its owner died, and nothing is wrong with the job"
 
 
 def test_cancelling_stops_running_media_processes_within_two_seconds(farm: FarmClient) -> None:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from cluster.jobs import NewJob
+from sqlalchemy import func, select
+
+from cluster.jobs import JobStatus, NewJob, SqlStore
+from cluster.jobs.tables import jobs
 from cluster.work import Work
 
 
@@ -19,6 +22,13 @@ def new_job(**changes: Any) -> NewJob:
         "source_bytes": 5_000_000_000,
     }
     return NewJob(**(values | changes))
+
+
+def counts(store: SqlStore) -> dict[JobStatus, int]:
+    """How many jobs stand where; every status is named."""
+    with store._db.read() as connection:
+        found = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
+    return dict.fromkeys(JobStatus, 0) | {JobStatus(status): count for status, count in found}
 
 
 def work_of(**changes: Any) -> Work:

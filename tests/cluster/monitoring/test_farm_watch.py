@@ -14,7 +14,7 @@ from cluster.dispatcher import Dispatcher
 from cluster.errors import WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
-from cluster.jobs import JobStatus, JobStore, open_store
+from cluster.jobs import JobStore, open_store
 from cluster.monitoring.counts import exposition
 from cluster.monitoring.facts import node_kind, step_facts
 from cluster.monitoring.farm import FarmWatch, counts_of, gauges_of
@@ -87,7 +87,7 @@ def counted(store: JobStore, settings: FarmSettings, facts: dict[str, Any], *med
         running = asyncio.create_task(dispatcher.run())
         beating = asyncio.create_task(watch.beat())
         async with asyncio.timeout(30):
-            while store.counts()[JobStatus.QUEUED] or store.counts()[JobStatus.PROCESSING] or dispatcher.held:  # noqa: ASYNC110
+            while store.backlog() or dispatcher.held:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         slot_counts = {"capacity": slots.capacity, "busy": slots.running, "wanted": slots.demand}
         told = watch.figures(dispatcher.held, slot_counts)
