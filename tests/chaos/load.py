@@ -115,9 +115,18 @@ class Client:
         except httpx.HTTPError as error:
             self._count(type(error).__name__)
             return None
-        self._count(str(answer.status_code))
+        self._count(_told(answer))
         return answer
 
     def _count(self, what: str) -> None:
         with self._lock:
             self.answers[what] += 1
+
+
+def _told(answer: httpx.Response) -> str:
+    """The status; of a refusal that is for good also who it is from: the API names a code, Serve does not."""
+    status = str(answer.status_code)
+    if not 400 <= answer.status_code < 500 or status == "429":
+        return status
+    is_ours = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return f"{status} {answer.json()['code'] if is_ours else 'of Serve: ' + answer.text[:60]}"
