@@ -11,8 +11,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks import load
 
@@ -111,5 +114,9 @@ def _serve(folder: str, ha_proxy: bool, queue: Any) -> None:
     ray_serve.run(EmptyDeployment.bind(), name="empty", route_prefix="/empty")
     queue.put(port)
     queue.get()
+    proxies = [process for process in psutil.Process().children(recursive=True) if process.name() == "haproxy"]
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
+    for process in proxies:  # Serve leaves the one that it started last, with its ports
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -13,9 +13,8 @@ from ray.serve.schema import LoggingConfig
 from cluster.farm_settings import FarmSettings, require_token
 from cluster.settings import load
 from serve.deployments import GatewayDeployment
+from serve.ingress import APP
 from serve.settings import ServeSettings, known_recipes
-
-APP = "farm"
 
 
 class AppArgs(BaseModel):
@@ -28,7 +27,8 @@ class AppArgs(BaseModel):
     replica_cpus: Annotated[float, Field(ge=0, le=16)] = 0.2
     """A replica waits for the database most of its time."""
     max_ongoing_requests: Annotated[int, Field(ge=1)] = 2048
-    """Per replica, streams of events among them; above what `serve.api.gate` refuses by itself, with a reason."""
+    """Per replica, streams of events among them; above what `serve.api.gate` refuses by itself, with a reason. Uploads
+    that cross together count as one, and are bounded by `serve.crossing` and by the gate."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 4096
     """Before Ray Serve itself answers 503, without a Retry-After; its default is to queue without end."""
     control_nodes_only: bool = False

@@ -1,5 +1,6 @@
-"""The API as a Ray Serve deployment. With serve/app.py the only module that knows Ray Serve."""
+"""The API as a Ray Serve deployment. With serve/app.py and serve/ingress.py all that knows Ray Serve."""
 
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from ray import serve as ray_serve
@@ -13,6 +14,7 @@ from cluster.settings import load
 from cluster.storage import open_storage
 from serve.api import Deps, FarmApi, create_api
 from serve.background import Nudger, send_callbacks, supervise
+from serve.crossing import Answers, Call, answer_all
 from serve.figures import hand_over_now_and_then
 from serve.intake import Intake
 from serve.quotas import Quotas
@@ -50,10 +52,18 @@ class Gateway:
 
     def __init__(self, dispatcher_on: dict[str, str]) -> None:
         self._dispatcher_on = dispatcher_on
+        self._api: FarmApi | None = None
 
     def __serve_build_asgi_app__(self) -> FarmApi:
         """What Ray Serve calls in a new replica."""
-        return build_api(self._dispatcher_on)
+        self._api = build_api(self._dispatcher_on)
+        return self._api
+
+    async def answer(self, calls: Sequence[Call]) -> AsyncIterator[Answers]:
+        """What `serve.ingress` calls in Serve's own proxy for uploads."""
+        assert self._api is not None, "Serve builds the API before it hands out calls"
+        async for answers in answer_all(self._api, calls):
+            yield answers
 
 
 GatewayDeployment = ray_serve.deployment(name="Gateway")(ray_serve.ingress()(Gateway))

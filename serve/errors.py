@@ -13,6 +13,7 @@ ApiError                        code, retryable, public_message
 ├── UnsupportedBody             unsupported_body       (not JSON)
 ├── TooManyWatchers             too_many_watchers      (event streams of one replica; retryable)
 ├── Overloaded                  overloaded             (this replica answers as many calls as it may; retryable)
+├── NotServing                  not_serving            (the API starts, or a replica died with the call; retryable)
 ├── LimitReached                limit_reached          (the org's own limit of the policy; retryable)
 ├── HttpError                   http_error             (anything else that the framework refuses)
 ├── InternalError               internal_error         (a bug; carries the error_id that the log has)
@@ -108,6 +109,14 @@ class Overloaded(ApiError):
 
     code = "overloaded"
     retryable = True
+
+
+class NotServing(ApiError):
+    """The API is starting, or the process that had the call in hand has ended: send the call again, with its key."""
+
+    code = "not_serving"
+    retryable = True
+    retry_after_s = 1  # a replica that died is left out at once, the first one of a new head starts within seconds
 
 
 class LimitReached(ApiError):

@@ -43,6 +43,7 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     api.UnsupportedKind: (422, "This kind of media is not turned here"),
     api.TooManyWatchers: (503, "Too many event streams"),
     api.Overloaded: (503, "Too many calls at once"),
+    api.NotServing: (503, "The API does not serve yet"),
     api.LimitReached: (429, "The org has reached its limit"),
     api.HttpError: (400, "The request was refused"),
     api.InternalError: (500, "The farm failed"),

@@ -128,7 +128,7 @@ def prepare_embedded_environment(port: int, data_dir: Path | None, isolated: boo
         os.environ["FARM_DATA_DIR"] = str(data_dir.absolute())
     # Who starts a farm of their own reads its lines.
     os.environ.setdefault("FARM_LOG_FORMAT", "text")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.switching.switch_sooner")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.ingress.prepare_proxy")
     # A farm of one's own reads what lies where it was started, and nothing else unless told so.
     os.environ.setdefault("FARM_SOURCE_PREFIXES", Path.cwd().as_uri())
     os.environ.setdefault("FARM_RESULT_PREFIXES", Path.cwd().as_uri())

@@ -144,6 +144,16 @@ def test_an_uploaded_video_becomes_a_ladder_that_decodes_to_every_frame(farm: Fa
     assert again["report"]["renditions"][0]["reused_from"] == media["revision"] != again["revision"]
 
 
+def test_an_upload_whose_length_is_not_declared_is_taken_like_any_other(embedded: EmbeddedFarm) -> None:
+    url, source = f"{embedded.url}/v1/media/in-bits/complete", small().as_uri()
+    bits = (b'{"source": ', f'"{source}", '.encode(), b'"recipe": "preview"}')
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "in-bits"}
+    in_bits = httpx.post(url, content=iter(bits), headers=headers, timeout=30)
+    whole = httpx.post(url, content=b"".join(bits), headers=headers, timeout=30)
+    assert (in_bits.status_code, whole.status_code) == (202, 202), in_bits.text
+    assert in_bits.json() == whole.json()
+
+
 def test_a_job_is_one_trace_from_the_call_to_each_media_process_and_its_figures_are_shown(
     embedded: EmbeddedFarm, farm: FarmClient, collector: Collector
 ) -> None:
@@ -303,7 +313,9 @@ def test_cancelling_stops_running_media_processes_within_two_seconds(farm: FarmC
     assert wait(farm, job_id, "cancelled", within_s=5.0)["status"] == "cancelled"
 
 
-def test_a_batch_of_everything_ends_with_a_row_for_each_output(farm: FarmClient, uploads: Path) -> None:
+def test_a_batch_of_everything_ends_with_a_row_for_each_output(
+    embedded: EmbeddedFarm, farm: FarmClient, uploads: Path
+) -> None:
     folder = uploads / "batch"
     folder.mkdir()
     for number in range(3):
@@ -316,7 +328,7 @@ def test_a_batch_of_everything_ends_with_a_row_for_each_output(farm: FarmClient,
         time.sleep(0.2)
         batch = farm.batch(batch["batch_id"])
     assert (batch["status"], batch["counts"]["ready"], batch["counts"]["failed"]) == ("ready", 4, 1)
-    rows = batch_table(batch["batch_id"], ClientSettings(url=farm.url, api_key=SecretStr(""))).to_pylist()
+    rows = batch_table(batch["batch_id"], ClientSettings(url=embedded.url, api_key=SecretStr(""))).to_pylist()
     assert [row["error_code"] for row in rows if row["status"] == "failed"] == ["not_media"]
     storage = Path(urlsplit(batch["results"]).path).parents[2]
     made = {(row["output_kind"], row["output"]): storage / row["key"] for row in rows if row["key"]}
