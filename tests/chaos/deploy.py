@@ -6,7 +6,8 @@ import ray
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serve.app import APP, AppArgs, build
+from serve.app import AppArgs, build
+from serve.ingress import APP
 
 
 def main(address: str, port: int) -> None:

@@ -27,9 +27,10 @@ STORAGE_URI = f"s3://{BUCKET}/farm"
 SOURCES_URI = f"s3://{BUCKET}/in"
 READY_S = 180.0
 LANES = 2
-# How soon a node is missed is what a real cluster is told.
+# How soon a node is missed, and what the proxy does for uploads, is what a real cluster is told.
 _OPTIONS = yaml.safe_load((ROOT / "ray-cluster.yaml").read_text())["docker"]["run_options"]
-HEALTH = dict(option.removeprefix("-e ").split("=") for option in _OPTIONS if option.startswith("-e RAY_health_check"))
+_KEPT = ("-e RAY_health_check", "-e RAY_SERVE_HTTP_PROXY_CALLBACK")
+AS_IN_A_CLUSTER = dict(option.removeprefix("-e ").split("=") for option in _OPTIONS if option.startswith(_KEPT))
 
 
 class ChaosFarm:
@@ -56,7 +57,8 @@ class ChaosFarm:
             FARM_S3_ACCESS_KEY_ID=ACCESS_KEY,
             FARM_S3_SECRET_ACCESS_KEY=SECRET_KEY,
             FARM_RECIPES_DIR=str(folder / "recipes"),
-            **HEALTH | others,
+            RAY_SERVE_USE_GRPC_BY_DEFAULT="1",  # as everywhere
+            **AS_IN_A_CLUSTER | others,
         )
         self.head = head(folder, self.address, self.environment)
         self.workers: list[Node] = []

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -100,7 +100,7 @@ class Killer:
             if found:
                 with suppress(psutil.Error):
                     chosen = self._random.choice(found)
-                    steps = _steps(there if kind == "raylet" else [chosen])
+                    steps = steps_of(there if kind == "raylet" else [chosen])
                     chosen.kill()
                     return node.name, 1, steps
         return "", 0, ()
@@ -108,7 +108,7 @@ class Killer:
     def _everything(self, node: Node) -> tuple[int, tuple[str, ...]]:
         """All at once, as when the power goes; its supervisor starts it again."""
         found = list(node.processes())
-        steps = _steps(found)
+        steps = steps_of(found)
         for process in found:
             with suppress(psutil.Error):
                 process.kill()
@@ -138,7 +138,8 @@ class Killer:
         thread.start()
 
 
-def _steps(processes: list[psutil.Process]) -> tuple[str, ...]:
+def steps_of(processes: Iterable[psutil.Process]) -> tuple[str, ...]:
+    """The steps that these processes do: "chunk 0 of JOB"."""
     return tuple(_title(process).removeprefix("ray::") for process in processes if is_a("Ray worker", process))
 
 

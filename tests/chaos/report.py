@@ -1,9 +1,11 @@
 """What a run proves: figures as plain values, a table to read, and the promises that were broken."""
 
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,11 @@ from tests.chaos.run import Run
 
 RESULTS = Path(__file__).parent / "results"
 TERMINAL = {"ready", "failed", "cancelled"}
-# Overload and outages that the API tells of. 500 is Serve's own answer for what a killed replica had in hand; the rest
-# are connections that nobody answered, because the head was away.
-INTAKE = {"202", "429", "500", "503", "507", "ConnectError", "ReadError", "RemoteProtocolError", "ReadTimeout"}
+# Overload and outages that the API tells of, and its proxy for a replica that was killed; the rest are connections that
+# nobody answered, because the head was away.
+INTAKE = {"202", "429", "503", "507", "ConnectError", "ReadError", "RemoteProtocolError", "ReadTimeout"}
+# For how long a kill may still cost what begins after it: a server stays away, and a head's workers are ended with it.
+OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0}
 REACH_S = {"dispatcher": 10.0, "node": 10.0, "raylet": 10.0, "head": 60.0}
 _CHUNK = re.compile(r"chunk (\d+) of (\S+)")
 _MANIFEST = re.compile(r"farm/([^/]+)/([^/]+)/([0-9a-f]{16})/manifest\.json")
@@ -57,7 +61,7 @@ def judge(farm: ChaosFarm, made: Run) -> dict[str, Any]:
         "one key, several jobs": [job for job, count in Counter(j.media_id for j in accepted).items() if count > 1],
         "published twice": [f"{j.org}/{j.media_id}" for j in accepted if len(published[j.org, j.media_id]) > 1],
         "other than in peace": _others(made, accepted, jobs, published),
-        "chunks": chunks(farm.front),
+        "chunks": chunks(farm.front, [(kill.at, kill.at + OVER_S.get(kill.kind, 2.0)) for kill in kills]),
         "resumed_s": _resumed(farm, kills, events),
         "intake": dict(made.client.answers),
         "killed at": [(round(kill.at - made.broken_from, 1), kill.kind, kill.where) for kill in kills],
@@ -66,15 +70,20 @@ def judge(farm: ChaosFarm, made: Run) -> dict[str, Any]:
     return told | {"broken": _broken(told)}
 
 
-def chunks(front: Front) -> dict[str, Any]:
-    """How often chunks were begun and ended, by what was asked of storage."""
+def chunks(front: Front, broken: Sequence[tuple[float, float]] = ((0.0, math.inf),)) -> dict[str, Any]:
+    """How often chunks were begun and ended, by what was asked of storage.
+
+    One that was begun again was lost in flight, unless all its renditions had been stored by then, or nothing was
+    broken (in these spans of Unix time) since it was begun before.
+    """
     begun, ended = front.begun(), front.ended()
     redone = sum(len(times) - 1 for times in begun.values())
     lost = 0
     for (job, span), times in begun.items():
-        ends = [at for (of, where, _), all_at in ended.items() if (of, where) == (job, span) for at in all_at]
+        first_ends = [all_at[0] for (of, where, _), all_at in ended.items() if (of, where) == (job, span)]
+        done_at = max(first_ends, default=math.inf)
         for this, following in pairwise(times):
-            lost += not any(this <= at < following for at in ends)
+            lost += following <= done_at and any(begins <= following and this <= ends for begins, ends in broken)
     again = sum(len(times) - 1 for times in ended.values())
     return {"encoded": len(begun), "redone": redone, "lost in flight": lost, "finished ones encoded again": again}
 
@@ -134,17 +143,25 @@ def _resumed(farm: ChaosFarm, kills: list[Kill], events: Events) -> dict[str, di
             found[kill.kind] += _first(starts, kill.at)
         elif kill.kind == "head":
             found[kill.kind] += [s for up in farm.head_up_at if up > kill.at for s in _first(starts, up)][:1]
-        for step in kill.in_hand:
-            if match := _CHUNK.fullmatch(step):
-                spans = sorted((span for job, span in begun if job == match[2]), key=lambda s: int(s.split("-")[0]))
-                number = int(match[1])
-                if number < len(spans) and any(at <= kill.at for at in begun[match[2], spans[number]]):
-                    found[kill.kind] += _first(begun[match[2], spans[number]], kill.at)
+        for chunk in in_hand(begun, kill.in_hand):
+            if any(at <= kill.at for at in begun[chunk]):
+                found[kill.kind] += _first(begun[chunk], kill.at)
     return {
         kind: {"times": len(all_s), "median": round(statistics.median(all_s), 1), "most": round(max(all_s), 1)}
         for kind, all_s in found.items()
         if all_s
     }
+
+
+def in_hand(begun: Iterable[tuple[str, str]], steps: Iterable[str]) -> set[tuple[str, str]]:
+    """Those of the chunks, by (job, bytes of the frame map), that `steps` ("chunk 0 of JOB") are."""
+    found = set()
+    for step in steps:
+        if match := _CHUNK.fullmatch(step):
+            spans = sorted((span for job, span in begun if job == match[2]), key=lambda s: int(s.split("-")[0]))
+            if int(match[1]) < len(spans):
+                found.add((match[2], spans[int(match[1])]))
+    return found
 
 
 def _first(times: list[float], after: float) -> list[float]:

@@ -19,11 +19,11 @@ from cluster.storage import open_storage
 from cluster.verify import verify_below
 from tests.chaos.farm import STORAGE_URI, ChaosFarm, chaos_farm
 from tests.chaos.front import Mode
-from tests.chaos.kills import Killer
+from tests.chaos.kills import Killer, is_a, steps_of
 from tests.chaos.load import Accepted, Client, Input, make_inputs
 from tests.chaos.networks import network
 from tests.chaos.nodes import Node
-from tests.chaos.report import chunks, events_of
+from tests.chaos.report import chunks, events_of, in_hand
 
 pytestmark = pytest.mark.chaos
 SCRATCH_BYTES = 24_000_000
@@ -157,6 +157,32 @@ def test_a_killed_dispatcher_is_replaced_within_ten_seconds(farm: ChaosFarm, inp
     assert took_s <= (10.0 if _is_quiet() else 60.0)
 
 
+@pytest.mark.parametrize("what", ["node", "raylet"])
+def test_what_a_node_had_in_hand_is_begun_elsewhere_within_ten_seconds(
+    farm: ChaosFarm, inputs: tuple[Input, Input], what: str
+) -> None:
+    _, jobs = handed_over(farm, f"lost-{what}", inputs[:1], 6)
+    node = farm.workers[0]
+    lost: set[tuple[str, str]] = set()
+    while not lost:  # what has begun there and is stored before the kill is no loss: then another one is waited for
+        until(60, lambda: _encodes(node))
+        steps, broken_at = steps_of(node.processes()), time.time()
+        if what == "node":
+            node.kill()
+        else:
+            next(process for process in node.processes() if is_a("raylet", process)).kill()
+        lost = _unfinished(farm, in_hand(farm.front.begun(), steps))
+    took_s = until(120, lambda: all(max(farm.front.begun()[chunk]) > broken_at for chunk in lost))
+    all_are_ready_once_with_the_same_bytes(farm, jobs)
+    assert took_s <= (10.0 if _is_quiet() else 60.0)
+
+
+def _unfinished(farm: ChaosFarm, begun: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the chunks of which not both renditions are stored."""
+    ended = farm.front.ended()
+    return {chunk for chunk in begun if not all((*chunk, name) in ended for name in ("90p", "180p"))}
+
+
 def test_a_killed_database_costs_time_and_nothing_else(farm: ChaosFarm, inputs: tuple[Input, Input]) -> None:
     _, jobs = handed_over(farm, "database", inputs, 6)
     farm.postgres.kill()
@@ -178,14 +204,20 @@ def _started(farm: ChaosFarm) -> bool:
     return True
 
 
-def test_a_head_that_is_started_again_goes_on_with_everything(farm: ChaosFarm, inputs: tuple[Input, Input]) -> None:
-    _, jobs = handed_over(farm, "head", inputs, 6)
+@pytest.mark.parametrize("what", ["head", "gcs_server"])
+def test_a_head_that_is_started_again_goes_on_with_everything(
+    farm: ChaosFarm, inputs: tuple[Input, Input], what: str
+) -> None:
+    _, jobs = handed_over(farm, what, inputs, 6)
     before = len(farm.head_up_at)
-    assert Killer(farm, 1).kill("head") is not None
+    if what == "head":
+        assert Killer(farm, 1).kill("head") is not None
+    else:  # Ray's own supervisor ends the rest of the node
+        next(process for process in farm.head.processes() if process.name() == what).kill()
     until(120, lambda: len(farm.head_up_at) > before)
     began = time.monotonic()
     all_are_ready_once_with_the_same_bytes(farm, jobs)
-    _, more = handed_over(farm, "head-back", inputs, 2)
+    _, more = handed_over(farm, f"{what}-back", inputs, 2)
     all_are_ready_once_with_the_same_bytes(farm, more)
     assert time.monotonic() - began <= (60.0 if _is_quiet() else 240.0)
 
