@@ -32,7 +32,7 @@ def do_nothing(work: dict[str, Any], step: dict[str, Any]) -> Iterator[dict[str,
         yield {"result": {"manifest_key": "k", "revision": "r", "report": {}}}
 
 
-def cost(chunks: int = 10_000) -> dict[str, Any]:
+def cost(chunks: int) -> dict[str, Any]:
     """Wall and CPU milliseconds for each chunk, from a queue of jobs to the last one's end."""
     from serve.settings import prepare_embedded_environment
 
@@ -61,8 +61,7 @@ async def _cost(chunks: int) -> dict[str, Any]:
         org="bench", media_id="m", recipe_name="standard", recipe={}, recipe_digest="d", source_uri="file:///nothing",
         source_etag="e", source_bytes=1, kind="video",
     )  # fmt: skip
-    for _ in range(count):
-        store.create(new)
+    store.create_all([(new, None)] * count)
     ray.init(address="local", resources={LANE: LANES}, include_dashboard=False, log_to_driver=False, namespace="farm")
     nothing = ray.remote(max_retries=0, num_returns="streaming", num_cpus=0, resources={LANE: 1})(do_nothing)
     began, cpu = time.monotonic(), time.process_time()

@@ -29,25 +29,26 @@ CLIENTS = 8
 RECIPE = "social"  # four sizes, each as WebP and JPEG
 REACH = 0.7  # of the engine's speed, by whole jobs
 PHOTOS = {12: 10, 2: 10}  # megapixels → different ones
+JOBS = 200
 
 
-def whole_jobs(count: int = 200) -> dict[str, Any]:
+def whole_jobs() -> dict[str, Any]:
     """Images per second of the engine alone, with publishing, and of whole jobs; and how long one takes when idle."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = [Path(path) for megapixels, many in PHOTOS.items() for path in write_photos(folder, megapixels, many)]
-        photos = [made[number % len(made)] for number in range(count)]
+        photos = [made[number % len(made)] for number in range(JOBS)]
         settings = FarmSettings.load()
         engine = _engine_alone(photos, folder / "engine", settings)
         published = _with_publishing(photos, folder / "published", settings)
         found = _through_the_api(photos, folder / "farm", folder)
     return {
-        "photos": count,
+        "photos": JOBS,
         "reach": REACH,
         "clients": CLIENTS,
-        "engine_per_s": round(count / engine, 2),
-        "engine_and_publishing_per_s": round(count / published, 2),
-        "jobs_per_s": round(count / found["all_s"], 2),
+        "engine_per_s": round(JOBS / engine, 2),
+        "engine_and_publishing_per_s": round(JOBS / published, 2),
+        "jobs_per_s": round(JOBS / found["all_s"], 2),
         "ratio": round(engine / found["all_s"], 3),
         "ratio_to_engine_and_publishing": round(published / found["all_s"], 3),
         "idle_job_s": found["idle_job_s"],

@@ -17,7 +17,7 @@ import imageio_ffmpeg
 from benchmarks.processes import Cost, cost_of
 from cluster.farm_settings import FarmSettings
 from cluster.local import inspect_file
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from ladders.model import Recipe
 from pipelines.plan import Plan, RenditionPlan
 from pipelines.planner import make_plan
@@ -87,7 +87,7 @@ def run_ours(clip: Path, recipe: Path, out: Path) -> Cost:
 
 def compare(clip: Path, rounds: int, folder: Path) -> dict[str, Any]:
     """CPU and wall ratios (median of `rounds`), with the files of the last round left in `folder`."""
-    recipe = plain(load_recipe("standard"))
+    recipe = plain(load_preset("standard"))
     recipe_path = folder / "bench.yaml"
     recipe_path.write_text(json.dumps(recipe.model_dump(mode="json")))  # JSON is YAML
     plan = plan_of(clip, recipe)

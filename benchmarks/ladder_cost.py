@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.clips import looped, natural_clip
 from benchmarks.ladder import ffmpeg_command
 from benchmarks.processes import Cost, cost_of
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from ladders.model import Recipe
 from pipelines.chunk import ChunkRequest, ChunkResult
 from pipelines.confine import ProcessLimits
@@ -123,7 +123,7 @@ def run_ours(clip: Path, plan: Plan, rows: Sequence[FrameRow], slots: int, threa
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--clip", type=Path, default=natural_clip())
@@ -134,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", default="")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only-ours", action="store_true")
-    asked = parser.parse_args(arguments)
-    recipe = load_recipe("standard")
+    asked = parser.parse_args()
+    recipe = load_preset("standard")
     if asked.preset:
         values = recipe.model_dump()
         values["video"]["codec"]["preset"] = asked.preset

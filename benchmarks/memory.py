@@ -8,7 +8,7 @@ from benchmarks.clips import looped
 from benchmarks.ladder_cost import run_ours
 from cluster.farm_settings import FarmSettings
 from cluster.local import inspect_file
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from pipelines.planner import make_plan
 
 SECONDS = 4.0  # the look-ahead and the queues are full after two
@@ -20,7 +20,7 @@ def peaks(clips: dict[str, Path]) -> dict[str, Any]:
     for height, source in clips.items():
         with tempfile.TemporaryDirectory() as folder:
             clip = looped(source, SECONDS, Path(folder) / "clip.mp4")
-            recipe = load_recipe("standard")
+            recipe = load_preset("standard")
             inspected = inspect_file(clip, settings=FarmSettings.load())
             plan, rows = make_plan(inspected.info, inspected.index, recipe, target_chunks=1)
             ours = run_ours(clip, plan, rows, 1, 1, Path(folder))

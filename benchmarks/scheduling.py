@@ -23,6 +23,7 @@ from cluster.slots import Slots, Turn
 from cluster.work import Step, Work
 
 NODES, LANES = 25, 8
+SEED = 1
 TICK_S = 0.4
 # CPU seconds of one chunk of about 10 s, of the ladders that a recipe gave for such sources, and the share of such jobs
 # among them: `standard` of 720p, 1080p and 2160p, and `preview`. Recorded with `python -m benchmarks ladder`, spread by
@@ -130,26 +131,26 @@ def _work(job: Asked) -> Work:
     )  # fmt: skip
 
 
-def _cluster(jobs: list[Asked], seed: int) -> Cluster:
+def _cluster(jobs: list[Asked]) -> Cluster:
     slots = Slots(policy=Policy())
     # c7i.8xlarge would have 16 lanes and 64 GB; half of it.
     slots.follow([Node(f"n{number}", "", LANES, 32_000_000_000, 0) for number in range(NODES)])
-    return Cluster(jobs, slots, random.Random(seed))
+    return Cluster(jobs, slots, random.Random(SEED))
 
 
-def simulate(chunks: int = 20_000, seed: int = 1) -> dict[str, Any]:
+def simulate(chunks: int) -> dict[str, Any]:
     """All figures of the simulated cluster."""
     return {
         "lanes": NODES * LANES,
-        "mixed": _mixed(chunks, seed),
-        "interactive beside bulk": _interactive(seed),
-        "two orgs": _two_orgs(seed),
+        "mixed": _mixed(chunks),
+        "interactive beside bulk": _interactive(),
+        "two orgs": _two_orgs(),
     }
 
 
-def _mixed(chunks: int, seed: int) -> dict[str, Any]:
+def _mixed(chunks: int) -> dict[str, Any]:
     """Jobs of all kinds, queued at once: how busy the lanes are until there is too little left to fill them."""
-    dice = random.Random(seed)
+    dice = random.Random(SEED)
     jobs: list[Asked] = []
     ladders, weights = list(CHUNK_S), [share for _, share in CHUNK_S.values()]
     while sum(job.chunks for job in jobs) < chunks:
@@ -157,7 +158,7 @@ def _mixed(chunks: int, seed: int) -> dict[str, Any]:
         length = max(1, round(dice.lognormvariate(1.5, 1.2)))  # chunks: half have four or fewer, a few have a hundred
         priority = dice.choice(["interactive", "normal", "bulk", "bulk"])
         jobs.append(Asked(f"j{len(jobs)}", f"org{dice.randrange(5)}", priority, ladder, length))
-    cluster = _cluster(jobs, seed)
+    cluster = _cluster(jobs)
     began = time.perf_counter()
     virtual_time.run(cluster.drive())
     cpu_s = time.perf_counter() - began
@@ -176,11 +177,11 @@ def _mixed(chunks: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _interactive(seed: int) -> dict[str, Any]:
+def _interactive() -> dict[str, Any]:
     """One-chunk interactive jobs that come while bulk fills every lane: how long until their chunk begins."""
     bulk = [Asked(f"b{number}", "catalogue", "bulk", "1080p", 40) for number in range(60)]
     urgent = [Asked(f"u{n}", "uploads", "interactive", "720p", 1, at_s=300.0 + 7.0 * n) for n in range(60)]
-    cluster = _cluster(bulk + urgent, seed)
+    cluster = _cluster(bulk + urgent)
     virtual_time.run(cluster.drive(until_s=1200))
     waits = sorted(job.first_chunk_s - job.at_s for job in urgent if job.first_chunk_s is not None)
     return {
@@ -191,11 +192,11 @@ def _interactive(seed: int) -> dict[str, Any]:
     }
 
 
-def _two_orgs(seed: int) -> dict[str, Any]:
+def _two_orgs() -> dict[str, Any]:
     """Two orgs of equal weight, one with long chunks and one with short ones: the worst minute's share."""
     jobs = [Asked(f"a{number}", "a", "bulk", "1080p", 20) for number in range(200)]
     jobs += [Asked(f"b{number}", "b", "bulk", "preview", 4) for number in range(6000)]
-    cluster = _cluster(jobs, seed)
+    cluster = _cluster(jobs)
     virtual_time.run(cluster.drive(until_s=900))
     worst = 0.0
     for minute in range(5, 14):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cluster.claims import likely_weight, wanted
+from cluster.claims import wanted
 from cluster.ending import Endings, ready
 from cluster.errors import FenceLost, InfraError, WorkerLost
 from cluster.farm_settings import FarmSettings
@@ -134,7 +134,7 @@ class Dispatcher:
         waiting = await asyncio.to_thread(self._store.waiting) if self.slots.capacity else ()
         for account, count in wanted(self.slots.policy, self.slots.capacity, held, waiting).items():
             lease = (self._owner, self._settings.work.lease_s)
-            found = await asyncio.to_thread(self._store.claim, *lease, count, account, likely_weight)
+            found = await asyncio.to_thread(self._store.claim, *lease, count, account)
             earlier = await asyncio.to_thread(last_revisions, found, self._store)
             for job in found:
                 self._hold(job, earlier.get(job.id))

@@ -20,7 +20,7 @@ MOST_TOGETHER = 256  # of one transaction
 
 
 def ready(run: JobRun, published: dict[str, Any]) -> dict[str, Any]:
-    """The end of a job whose `run` has `published` what it was to make: what `JobStore.finish` is told.
+    """The end of a job whose `run` has `published` what it was to make: what its `Ending` says.
 
     What it cost is in the job's report, and not in the published one, which anybody may read.
     """
@@ -59,7 +59,7 @@ class Endings:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def save(self, ending: Ending, *, lingers: bool = False) -> bool:
-        """Write a job's end (`JobStore.finish`), which may wait a moment for others if it `lingers`.
+        """Write a job's end (`JobStore.finish_all`), which may wait a moment for others if it `lingers`.
 
         False when the store stays away, FenceLost.
         """

@@ -20,9 +20,10 @@ from cluster.steps import required_plan, twice
 from cluster.tools import Tools
 from cluster.work import Names, Work, names
 from pipelines.audio_join import JoinTrack
+from pipelines.check import PackageCheck
 from pipelines.errors import MediaProcessFailed, RejectedMedia
 from pipelines.join import JoinRendition, JoinRequest, JoinResult
-from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult
+from pipelines.package import PackageAudio, PackageRendition, PackageRequest
 from pipelines.plan import Plan, VideoPlan
 from pipelines.report import ChunkFacts, build_report
 from pipelines.stills import StillsRequest, StillsResult
@@ -82,7 +83,7 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
             chunks,
             proofs=[to_wire(proof) for proof in joined.renditions],
             tracks=tracks + [to_wire(proof) for proof in joined.tracks],
-            package=to_wire(packaged.check),
+            package=to_wire(packaged),
             stages=stages.costs,
             identities=names_of(plan, work),
             taken={name: one.as_reported for name, one in taken.items()},
@@ -100,7 +101,7 @@ def finish(work: Work, tools: Tools, watch: Watch) -> dict[str, Any]:
 
 def _packaged(
     plan: Plan, folder: Path, tracks: dict[str, Path], tree: Path, tools: Tools, stages: Stages, watch: Watch
-) -> PackageResult:
+) -> PackageCheck:
     """Package and stills, side by side, in `tree`."""
     with ThreadPoolExecutor(2) as pool:
         packaging = pool.submit(_package, plan, folder, tracks, tree, tools, watch)
@@ -228,7 +229,7 @@ def _on_our_files[R](run: Callable[[], Answer[R]], tools: Tools) -> Answer[R]:
 
 def _package(
     plan: Plan, folder: Path, audio: Mapping[str, Path], tree: Path, tools: Tools, watch: Watch
-) -> Answer[PackageResult]:
+) -> Answer[PackageCheck]:
     video = plan.video
     asked = PackageRequest(
         renditions=_package_renditions(video, folder),
@@ -252,7 +253,7 @@ def _package(
     )
     frames = video.frame_count * len(video.renditions) if video else 0
     limits = tools.process_limits("package", frames=frames, duration_s=plan.duration_s)
-    return _on_our_files(lambda: run_media("package", asked, PackageResult, limits, watch.silently()), tools)
+    return _on_our_files(lambda: run_media("package", asked, PackageCheck, limits, watch.silently()), tools)
 
 
 def _package_renditions(video: VideoPlan | None, folder: Path) -> tuple[PackageRendition, ...]:

@@ -62,7 +62,8 @@ async def follow[T](
     """Call `hear` with all that the streaming call `events` tells, until it gives an answer, and give that.
 
     WorkerLost, about `who`, when the call ends without one, does not begin within `start_s`, is silent for SILENCE_S,
-    or is silent while its node `is_gone`: Ray tells nobody of a call to a node that was cut off without a word.
+    or is silent while its node `is_gone`: Ray tells nobody of a call to a node that was cut off without a word, also
+    after it gave the node up itself (seen: 80 s without an error).
     """
     wait_s = start_s
     try:

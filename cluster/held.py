@@ -16,7 +16,8 @@ from cluster.slots import Turn
 from cluster.work import Work
 
 # A job is cut as for so many slots, however many there are when it starts: nodes come and go, and cut elsewhere its
-# bytes would be others. 30 s become 7 chunks, 10 minutes 16 of 37 s; a chunk more costs 0.3 to 0.5 s of CPU.
+# bytes would be others. 30 s become 7 chunks, 10 minutes 16 of 37 s, and from 16 minutes on they have 60 s whatever is
+# said here; a chunk more costs 0.3 to 0.5 s of CPU.
 CUT_FOR_SLOTS = 16
 PROGRESS_S = 1.0  # how often a running job's progress is written
 
@@ -77,6 +78,7 @@ def last_revisions(jobs: Iterable[Job], store: JobStore) -> dict[str, str]:
     with contextlib.suppress(InfraError):
         for job in jobs:
             if job.kind == "image":
+                # All ten files of a 10 MP photo cost 0.20 s of CPU; encoding, all that could be saved, is 0.13 of it.
                 continue
             last = store.latest_for_media(job.org, job.media_id, JobStatus.READY)
             if last is not None and last.manifest_key is not None:

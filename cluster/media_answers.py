@@ -106,10 +106,10 @@ def nonsense(what: str) -> MediaProcessFailed:
     return MediaProcessFailed(f"the media process did not answer as it should: {what[:300]}")
 
 
-def tail_of(stderr: IO[bytes], size: int = TAIL_BYTES) -> str:
+def tail_of(stderr: IO[bytes]) -> str:
     """The last that a process wrote there."""
     end = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, end - size))
+    stderr.seek(max(0, end - TAIL_BYTES))
     return stderr.read().decode("utf-8", "replace").strip()
 
 

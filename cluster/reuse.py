@@ -2,6 +2,13 @@
 
 What is taken is noted before the plan is, one object each, so that every step agrees. A note is forgotten when what it
 promises turns out to be damaged, gone or not provable: then the steps that would have made the rendition make it.
+A rendition without an identity in its report (`pipelines.identity`) is never taken, nor one of which more VMAF is asked
+than was measured. VMAF and encoding costs of what is taken are carried over and marked.
+
+The segments, or the file for download, go through the join again. That gives the same bytes for H.264, AV1 and AAC,
+whose priming is in the init segment's edit list. HEVC loses `sdtp`, x265's hints which frames can be skipped: no
+segment has them, so only a file for download that is newly asked for lacks them. Of a full run of a 720p clip (43.6 s
+of CPU) an added 240p rung cost 16 %, a dropped rung 4 %.
 """
 
 import json

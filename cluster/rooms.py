@@ -1,4 +1,8 @@
-"""How much of each node is in use."""
+"""How much of each node is in use.
+
+Ray's own `memory` is not asked for: it would count when a task is at the head of its queue, where one that does not fit
+holds up all others. Ray still guards the lanes, because a step of a dispatcher that just died keeps its own.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ class SpotNotices:
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status()
 
 
-def watch(notices: SpotNotices, drain: Drain, look_s: float = LOOK_S) -> None:
+def watch(notices: SpotNotices, drain: Drain) -> None:
     """Look until the node's end is announced and it is drained; a rebalance recommendation drains it before that."""
     is_drained, is_silent = False, False
     while True:
@@ -70,7 +70,7 @@ def watch(notices: SpotNotices, drain: Drain, look_s: float = LOOK_S) -> None:
             is_silent = True
         except InfraError as error:  # also a setting that is wrong: it is said, and the next notice may find it mended
             log.warning("the node is not drained yet: %s: %s", error.code, error.public_message)
-        time.sleep(look_s)
+        time.sleep(LOOK_S)
 
 
 def _time(text: str) -> datetime:

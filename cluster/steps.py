@@ -149,7 +149,6 @@ def _chunk_facts(made: ChunkRendition, encoded: Answer[ChunkResult], scores: dic
         "rendition": to_wire(made),
         "decode_cpu_s": result.decode_cpu_s,
         "concealed_frames": result.concealed_frames,
-        "decoded_frames": result.decoded_frames,
         "process": to_wire(encoded.usage),
         "vmaf": scores["per_rendition"].get(made.name),
         "vmaf_process": scores["process"],
@@ -164,7 +163,10 @@ def _measure(
     tools: Tools,
     watch: Watch,
 ) -> dict[str, Any]:
-    """VMAF of what was encoded, in a process of its own: its memory comes on top of nobody's encoders."""
+    """VMAF of what was encoded, in a process of its own: its memory comes on top of nobody's encoders.
+
+    This node has the source and the chunk at hand, and a closed GOP decodes the same before and after the join.
+    """
     if mode == "off":
         return {"per_rendition": {}, "process": None, "missing": "switched off by the recipe"}
     request = MeasureRequest(

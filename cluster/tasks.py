@@ -1,6 +1,7 @@
 """Steps as Ray tasks. The tasks are thin: `cluster.steps` does the work in a media process below them.
 
-Ray's own retries are off: they are endless for out-of-memory kills, and replay a generator from its start.
+The dispatcher owns all of them, because a task dies with its owner. Ray's own retries are off: they are endless for
+out-of-memory kills, and replay a generator from its start.
 """
 
 import asyncio

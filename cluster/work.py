@@ -108,7 +108,10 @@ class Names:
 
 
 def scratch_prefix(job_id: str) -> str:
-    """Everything a job leaves for itself lies under this key."""
+    """Everything a job leaves for itself lies under this key.
+
+    Two jobs of one source share nothing: the first to end would sweep what the other still needs.
+    """
     return f"{SCRATCH}/{job_id}"
 
 
@@ -118,6 +121,6 @@ def names(work: Work) -> Names:
     return Names(f"{scratch_prefix(work.job_id)}/{digest(inputs)}")
 
 
-def digest(value: Any, length: int = 16) -> str:
+def digest(value: Any) -> str:
     """A short stable name for any JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

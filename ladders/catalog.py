@@ -10,13 +10,10 @@ from ladders.model import Recipe
 from ladders.reading import MAX_BYTES, read_recipe
 
 __all__ = [
-    "InvalidRecipe",
     "LadderError",
     "Recipes",
-    "UnknownRecipe",
     "load_file",
     "load_preset",
-    "load_recipe",
     "names",
 ]
 
@@ -62,13 +59,12 @@ class Recipes:
             raise _unknown(name, self.names)
         return self._recipes[name]
 
-    def find(self, name_or_path: str | Path) -> Recipe:
+    def find(self, name_or_path: str) -> Recipe:
         """A recipe by its name, or any by the path of its file (with a slash, or ending in .yaml or .yml)."""
-        text = str(name_or_path)
-        if isinstance(name_or_path, Path) or "/" in text or text.endswith(_SUFFIXES):
+        if "/" in name_or_path or name_or_path.endswith(_SUFFIXES):
             return load_file(Path(name_or_path))
         try:
-            return self.get(text)
+            return self.get(name_or_path)
         except UnknownRecipe as error:
             raise UnknownRecipe(f"{error.public_message}, or the path of a .yaml file", detail=error.detail) from None
 
@@ -83,11 +79,6 @@ def load_file(path: Path) -> Recipe:
     except OSError as error:
         raise UnknownRecipe(f"the recipe file {path} cannot be read: {error.strerror}") from None
     return read_recipe(data, str(path))
-
-
-def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A packaged recipe by its name, or a user's by the path of its file; see `Recipes.find`."""
-    return Recipes().find(name_or_path)
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> UnknownRecipe:

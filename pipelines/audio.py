@@ -46,7 +46,6 @@ class AudioProof:
     """One encoded track, as read back from its file."""
 
     name: str
-    path: str
     samples: int  # that a player plays: priming and padding are hidden by the edit list
     expected_samples: int
     start_offset_ms: float  # of the first sample that plays, against output time 0
@@ -62,7 +61,6 @@ class AudioResult:
     """All tracks, in the order of the request."""
 
     tracks: tuple[AudioProof, ...]
-    cpu_s: float
 
 
 class _Stream:
@@ -109,7 +107,6 @@ class _Stream:
         played = read_back(encoder.path)
         proof = AudioProof(
             name=encoder.plan.name,
-            path=str(encoder.path),
             samples=played.samples,
             expected_samples=expected,
             start_offset_ms=played.start_offset_ms,
@@ -132,13 +129,12 @@ def encode_audio(request: AudioRequest, report: Callable[[dict[str, Any]], None]
 
     Raises CorruptMedia, NoDecodableStream, UnsupportedCodec, ProofFailed, and what `open_source` raises.
     """
-    cpu_started = time.process_time()
     with open_source(request.source_path) as container:
         wanted = {track.stream_index for track in request.tracks}
         streams = {index: _Stream(_audio_stream(container, index), request) for index in sorted(wanted)}
         _decode_all(container, streams, report)
     proofs = {proof.name: proof for stream in streams.values() for proof in stream.finish()}
-    return AudioResult(tuple(proofs[track.name] for track in request.tracks), time.process_time() - cpu_started)
+    return AudioResult(tuple(proofs[track.name] for track in request.tracks))
 
 
 def _decode_all(

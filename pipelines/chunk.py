@@ -47,12 +47,10 @@ class ChunkRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChunkRendition:
-    """One encoded chunk of one rendition: an MP4 whose first frame is at 0, in the exact time base."""
+    """One encoded chunk of one rendition, ``{out_dir}/{name}.mp4``: its first frame is at 0, in the exact time base."""
 
     name: str
-    path: str
     frames: int
-    bytes: int
     encode_cpu_s: float  # scaling included
 
 
@@ -138,13 +136,7 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
 
 
 def _rendition(encoder: "RenditionEncoder") -> ChunkRendition:
-    return ChunkRendition(
-        name=encoder.plan.name,
-        path=str(encoder.path),
-        frames=encoder.frames,
-        bytes=encoder.path.stat().st_size,
-        encode_cpu_s=encoder.cpu_s,
-    )
+    return ChunkRendition(name=encoder.plan.name, frames=encoder.frames, encode_cpu_s=encoder.cpu_s)
 
 
 class FrameSink(Protocol):
@@ -267,7 +259,10 @@ class _Meter:
         self.tell()
 
     def wait(self) -> None:
-        """Tell that an encoder is at work though no frame comes or goes: one that hangs uses no CPU."""
+        """Tell that an encoder is at work though no frame comes or goes: one that hangs uses no CPU.
+
+        SVT-AV1 at 2160p gave no packet for 17.8 s.
+        """
         used_s = time.process_time()  # of all threads
         if used_s - self._used_s >= SIGN_CPU_S:
             self._used_s = used_s

@@ -9,9 +9,8 @@ CONTENT_ENCODINGS, CONTENT_ENCODING, CONTENT_ENCRYPTION = 0x6D80, 0x6240, 0x5035
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.size = size
         self.left = MAX_ELEMENTS
 
     def children(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -44,7 +43,7 @@ def _number(data: bytes, longest: int) -> tuple[int, int] | None:
 
 def is_encrypted(file: BinaryIO, size: int) -> bool:
     """True when a track of the Matroska file in `file`, which has `size` bytes, says that its frames are encrypted."""
-    reader = _Reader(file, size)
+    reader = _Reader(file)
     return any(
         encryption
         for segment in _inside(reader, 0, size, SEGMENT)

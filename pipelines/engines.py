@@ -2,6 +2,11 @@
 
 A driver can hang or crash whoever asks: ask from a process that somebody watches, as `python -m pipelines.engines`,
 which answers in JSON.
+
+No video of a job is decoded by them. NVDEC of an H100 gave 634 frames of three H.264 clips as the processors do, bit by
+bit, from key frames on too, but none of 38 interlaced MPEG-2 frames. One 720p stream with its frames copied to the host
+ran at 481 a second and 14 together at 1,032, where 16 cores decode 1,688. Encoders take the most of every ladder, and
+that GPU has none.
 """
 
 import contextlib

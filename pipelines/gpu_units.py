@@ -28,12 +28,12 @@ class _DecodeCaps(ctypes.Structure):
     )
 
 
-def count_decoders(codec: str, device_id: int = 0) -> int:
-    """Units that decode 8-bit 4:2:0 of the codec. Raises NoGpu where the driver does not say."""
+def count_decoders(codec: str) -> int:
+    """Units that decode 8-bit 4:2:0 of the codec, of the first device. Raises NoGpu where the driver does not say."""
     cuda, cuvid = _library("libcuda.so.1"), _library("libnvcuvid.so.1")
     device, context = ctypes.c_int(), ctypes.c_void_p()
     _ask(cuda, "cuInit", 0)
-    _ask(cuda, "cuDeviceGet", ctypes.byref(device), device_id)
+    _ask(cuda, "cuDeviceGet", ctypes.byref(device), 0)
     _ask(cuda, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
     try:
         _ask(cuda, "cuCtxPushCurrent_v2", context)

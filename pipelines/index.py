@@ -241,7 +241,6 @@ def _index(video: VideoFacts, pts: tuple[int, ...], found: Packets) -> FrameInde
     keys = tuple(sorted({key for key in found.keys if key <= pts[-1]}))
     why_not = None if keys else "no frame is marked as a place where decoding can start"
     return FrameIndex(
-        stream_index=video.stream_index,
         time_base=video.time_base,
         pts=pts,
         keys=keys,
@@ -275,7 +274,6 @@ def _by_order(video: VideoFacts, shown: Sequence[int | None], found: Packets, wh
         start = round(video.start_s / time_base)
         pts, last = tuple(start + round(number * step) for number in range(len(shown))), max(1, round(step))
     return FrameIndex(
-        stream_index=video.stream_index,
         time_base=time_base,
         pts=pts,
         keys=(),

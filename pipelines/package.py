@@ -22,7 +22,7 @@ from typing import Any
 import av
 
 from pipelines.bitrates import state_bitrates
-from pipelines.check import PackageCheck, Packed, check_package, package_files
+from pipelines.check import PackageCheck, Packed, check_package
 from pipelines.confine import die_with_parent
 from pipelines.errors import EncodeFailed
 from pipelines.faststart import write_faststart
@@ -78,16 +78,8 @@ class PackageRequest:
     out_dir: str
 
 
-@dataclass(frozen=True, slots=True)
-class PackageResult:
-    """What was written, and what the check saw."""
-
-    files: tuple[str, ...]  # relative to out_dir, sorted
-    check: PackageCheck
-
-
-def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -> PackageResult:
-    """Write the package and prove it. Raises EncodeFailed when the packager refuses, ProofFailed by the check."""
+def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -> PackageCheck:
+    """Write the package; what the check of it saw. Raises EncodeFailed when the packager refuses, ProofFailed."""
     out_dir = Path(request.out_dir)
     tracks = _scanned(request)
     if request.hls or request.dash:
@@ -96,7 +88,7 @@ def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -
         if rendition.mp4:
             report({"packaging": f"mp4/{rendition.name}.mp4"})
             write_faststart(rendition.path, _audio_for_mp4(request), out_dir / "mp4" / f"{rendition.name}.mp4")
-    check = check_package(
+    return check_package(
         out_dir,
         tracks,
         hls=request.hls,
@@ -104,7 +96,6 @@ def package(request: PackageRequest, report: Callable[[dict[str, Any]], None]) -
         segment_seconds=request.segment_seconds,
         progress=lambda folder: report({"checking": folder}),
     )
-    return PackageResult(tuple(package_files(out_dir)), check)
 
 
 def _scanned(request: PackageRequest) -> list[Packed]:

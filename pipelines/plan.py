@@ -17,7 +17,6 @@ Matching = Literal["pts", "ordinal"]
 class FrameIndex:
     """The authoritative list of the frames that a decoder gives for the shown video stream."""
 
-    stream_index: int
     time_base: Fraction
     pts: tuple[int, ...]  # presentation order, strictly rising; with matching="ordinal" these may be synthesised
     keys: tuple[int, ...]  # pts of the packets that a decoder can start at, rising

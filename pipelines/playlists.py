@@ -47,7 +47,6 @@ class Representation:
     """One DASH representation; exact times."""
 
     kind: str  # video or audio
-    codecs: str
     init: str
     segments: tuple[str, ...]
     starts_s: tuple[Fraction, ...]
@@ -197,7 +196,6 @@ def _representation(adaptation: ET.Element, representation: ET.Element, base: st
     media = base + template.get("media", "")
     return Representation(
         kind=adaptation.get("contentType", ""),
-        codecs=representation.get("codecs", ""),
         init=_from_root(base + template.get("initialization", "")),
         segments=tuple(_from_root(_numbered(media, first + i)) for i in range(len(starts))),
         starts_s=tuple(starts),

@@ -89,17 +89,17 @@ def vbv_replay(
     return underflows, round(worst)
 
 
-def peak_bitrate(sizes_bits: Sequence[int], shown_s: Sequence[float], *, window_s: float = 1.0) -> int:
-    """The most bits of any `window_s` of playback, per second; frames in the order they are shown."""
+def peak_bitrate(sizes_bits: Sequence[int], shown_s: Sequence[float]) -> int:
+    """The most bits of any second of playback; frames in the order they are shown."""
     total = best = 0
     first = 0
     for size, at in zip(sizes_bits, shown_s, strict=True):
         total += size
-        while at - shown_s[first] >= window_s - 1e-9:
+        while at - shown_s[first] >= 1 - 1e-9:
             total -= sizes_bits[first]
             first += 1
         best = max(best, total)
-    return round(best / window_s)
+    return best
 
 
 def keys_on_grid(keys: Sequence[int], pts: Sequence[int], gop_frames: int) -> bool:

@@ -6,7 +6,6 @@ of single frames, so that chunks measured on different machines can be put toget
 scored: VMAF looks at the motion since the frame before, and would take it for a standing picture.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +66,6 @@ class MeasureResult:
     renditions: tuple[RenditionScores, ...]
     model: str | None
     why_not: str | None
-    cpu_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +123,10 @@ def windows(rows: int, number: int, *, full: bool) -> list[Window]:
 
 def measure(request: MeasureRequest, report: Callable[[dict[str, Any]], None]) -> MeasureResult:
     """Score one chunk's renditions against the source. Raises what decoding the source raises."""
-    cpu_started = time.process_time()
     reference = max(request.video.renditions, key=lambda plan: plan.width * plan.height)
     why_not = _why_not(reference)
     if why_not is not None:
-        return MeasureResult((), None, why_not, time.process_time() - cpu_started)
+        return MeasureResult((), None, why_not)
     model = "vmaf_4k_v0.6.1" if min(reference.width, reference.height) > LARGE_SIDE else "vmaf_v0.6.1"
     looked_at = windows(len(request.pts), request.chunk.number, full=request.mode == "full")
     scorer = _Scorer(request, reference, model, looked_at, report)
@@ -138,7 +135,7 @@ def measure(request: MeasureRequest, report: Callable[[dict[str, Any]], None]) -
     finally:
         scorer.close()
     scores = tuple(RenditionScores(name, tuple(found)) for name, found in scorer.scores.items())
-    return MeasureResult(scores, model, None, time.process_time() - cpu_started)
+    return MeasureResult(scores, model, None)
 
 
 def _why_not(reference: RenditionPlan) -> str | None:

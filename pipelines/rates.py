@@ -1,7 +1,8 @@
 """What work takes: by what a farm measured of its own, else by a table of one machine; and how far off that was.
 
 Both know each kind of work as so many seconds (or bytes) for a process and for a unit. Of its own a farm knows sums,
-which say by which factor it differs from the table.
+which say by which factor it differs from the table. So a farm of tiny clips does not tell an hour of film by their
+start-up, and there are few rows.
 """
 
 import math

@@ -121,7 +121,7 @@ def scan_file(path: Path) -> Scan:
         scan.streams = len(container.streams)
     if scan.streams > 1:
         with av.open(str(path)) as container:
-            scan.other_start_s = _first_shown_s(container, 1)
+            scan.other_start_s = _second_track_start_s(container)
     scan.parts = [Part(scan.start_s, scan.end_s, starts_with_key=True)]
     return scan
 
@@ -179,8 +179,8 @@ def _scan(container: InputContainer, parts: Parts | None) -> Scan:
     )
 
 
-def _first_shown_s(container: InputContainer, index: int) -> Fraction:
-    for packet in container.demux(container.streams[index]):
+def _second_track_start_s(container: InputContainer) -> Fraction:
+    for packet in container.demux(container.streams[1]):
         shown = _shown_s(packet)
         if shown is not None:
             return shown

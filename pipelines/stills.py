@@ -43,17 +43,9 @@ class StillsRequest:
 
 @dataclass(frozen=True, slots=True)
 class StillsResult:
-    """What was written; sizes in pixels."""
+    """What was chosen."""
 
-    files: tuple[str, ...]  # relative to out_dir
     poster_s: float | None  # output time of the frame on the poster
-    poster_width: int
-    poster_height: int
-    tiles: int
-    tile_width: int
-    tile_height: int
-    sheets: int
-    decoded_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +61,19 @@ def make_stills(request: StillsRequest, report: Callable[[dict[str, Any]], None]
     path = request.sprites_path or request.poster_path
     if path is None:
         raise EncodeFailed("stills were asked for without a rendition to cut them from")
-    samples, duration_s, decoded = _samples(path, report)
+    samples, duration_s = _samples(path, report)
     out_dir = Path(request.out_dir)
-    files: list[str] = []
-    sheets = 0
     if request.sprites_path is not None:
-        sheets = _write_sprites(samples, duration_s, out_dir / "sprites")
-        files += ["sprites/sprites.vtt", *(f"sprites/{_sheet_name(n)}" for n in range(sheets))]
-    poster: av.VideoFrame | None = None
-    poster_s: Fraction | None = None
-    if request.poster_path is not None:
-        poster_s = best(samples).start_s
-        poster = _write_poster(request.poster_path, poster_s, out_dir / "poster")
-        files += ["poster/poster.jpg", "poster/poster.webp"]
-    return StillsResult(
-        files=tuple(files),
-        poster_s=None if poster_s is None else float(poster_s),
-        poster_width=poster.width if poster else 0,
-        poster_height=poster.height if poster else 0,
-        tiles=len(samples) if sheets else 0,
-        tile_width=samples[0].picture.width,
-        tile_height=samples[0].picture.height,
-        sheets=sheets,
-        decoded_frames=decoded,
-    )
+        _write_sprites(samples, duration_s, out_dir / "sprites")
+    if request.poster_path is None:
+        return StillsResult(None)
+    poster_s = best(samples).start_s
+    _write_poster(request.poster_path, poster_s, out_dir / "poster")
+    return StillsResult(float(poster_s))
 
 
-def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[Sample], Fraction, int]:
-    """Evenly spread small pictures of the video, the video's length, and how many frames were decoded for them."""
+def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[Sample], Fraction]:
+    """Evenly spread small pictures of the video, and the video's length."""
     to_sdr, shrink = ToneMapper(TILE_BOX), StillScaler("yuvj420p", TILE_BOX)
     samples: list[Sample] = []
     reported = time.monotonic()
@@ -106,7 +83,6 @@ def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[
         keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
         many = len(keys) >= TILES_WANTED
         frames = _key_frames(container, stream, _thinned(keys)) if many else _spread(container, stream)
-        decoded = len(keys) if many else stream.frames
         for frame in frames:
             assert frame.pts is not None
             samples.append(Sample(frame.pts * tick_s, shrink(to_sdr(frame))))
@@ -115,7 +91,7 @@ def _samples(path: str, report: Callable[[dict[str, Any]], None]) -> tuple[list[
                 report({"stills": len(samples)})
     if not samples:
         raise EncodeFailed("the joined rendition gives no frame")
-    return samples, duration_s, len(samples) if many else decoded
+    return samples, duration_s
 
 
 def _thinned(keys: Sequence[int]) -> Sequence[int]:
@@ -163,14 +139,12 @@ def _entropy_bits(picture: av.VideoFrame) -> float:
     return -sum(count / total * log2(count / total) for count in counts if count)
 
 
-def _write_poster(path: str, at_s: Fraction, folder: Path) -> av.VideoFrame:
+def _write_poster(path: str, at_s: Fraction, folder: Path) -> None:
     folder.mkdir(parents=True)
     box = (POSTER_LONG_SIDE, POSTER_LONG_SIDE)
     frame = ToneMapper(box)(_frame_at(path, at_s))
-    poster = StillScaler("yuvj420p", box)(frame)
-    (folder / "poster.jpg").write_bytes(jpeg(poster))
+    (folder / "poster.jpg").write_bytes(jpeg(StillScaler("yuvj420p", box)(frame)))
     (folder / "poster.webp").write_bytes(webp(StillScaler("yuv420p", box)(frame)))
-    return poster
 
 
 def _frame_at(path: str, at_s: Fraction) -> av.VideoFrame:
@@ -187,8 +161,8 @@ def _frame_at(path: str, at_s: Fraction) -> av.VideoFrame:
     return frame
 
 
-def _write_sprites(samples: Sequence[Sample], duration_s: Fraction, folder: Path) -> int:
-    """Sheets and map; how many sheets there are comes back."""
+def _write_sprites(samples: Sequence[Sample], duration_s: Fraction, folder: Path) -> None:
+    """Sheets and map."""
     folder.mkdir(parents=True)
     per_sheet = COLUMNS * ROWS
     pages = [samples[first : first + per_sheet] for first in range(0, len(samples), per_sheet)]
@@ -203,7 +177,6 @@ def _write_sprites(samples: Sequence[Sample], duration_s: Fraction, folder: Path
         area = f"{column * width},{row * height},{width},{height}"
         cues.append(f"{_clock(sample.start_s)} --> {_clock(end_s)}\n{_sheet_name(sheet)}#xywh={area}\n")
     (folder / "sprites.vtt").write_text("WEBVTT\n\n" + "\n".join(cues))
-    return len(pages)
 
 
 def _sheet_name(number: int) -> str:

@@ -20,9 +20,7 @@ from serve.errors import Forbidden, NotAuthenticated
 Scope = Literal["read", "write"]
 
 ORG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
-_ENTRY = re.compile(
-    rf"(?P<id>[a-z0-9]{{1,32}}):(?P<sha256>[0-9a-f]{{64}})(:(?P<org>\*|{ORG})(:(?P<scope>read|write))?)?"
-)
+_ENTRY = re.compile(rf"[a-z0-9]{{1,32}}:(?P<sha256>[0-9a-f]{{64}})(:(?P<org>\*|{ORG})(:(?P<scope>read|write))?)?")
 _TOKEN = re.compile(r"mf_[a-z0-9]{1,32}_[A-Za-z0-9_-]{43}")
 _NO_KEY = bytes(32)
 
@@ -31,7 +29,6 @@ _NO_KEY = bytes(32)
 class ApiKey:
     """One accepted key; `org` None is every org."""
 
-    key_id: str
     sha256: bytes
     org: str | None
     scope: Scope
@@ -41,7 +38,6 @@ class ApiKey:
 class Caller:
     """Whoever sent this request; `org` None may act for every org."""
 
-    key_id: str
     org: str | None
     may_write: bool
 
@@ -59,7 +55,7 @@ class Caller:
             raise Forbidden("this key may read only")
 
 
-OWNER = Caller(key_id="local", org=None, may_write=True)
+OWNER = Caller(org=None, may_write=True)
 """The user of this machine, where the API is open to nobody else."""
 
 
@@ -72,7 +68,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             raise ValueError(f"entry {number} is not `id:sha256[:org[:read|write]]`; make one with `farm keys new`")
         org = match["org"] or "*"
         scope: Scope = "read" if match["scope"] == "read" else "write"
-        keys.append(ApiKey(match["id"], bytes.fromhex(match["sha256"]), None if org == "*" else org, scope))
+        keys.append(ApiKey(bytes.fromhex(match["sha256"]), None if org == "*" else org, scope))
     return tuple(keys)
 
 
@@ -99,7 +95,7 @@ def identify(keys: tuple[ApiKey, ...], authorization: str | None) -> Caller:
             found = key
     if found is None or not well_formed:
         raise NotAuthenticated("send a known key as `Authorization: Bearer mf_…`")
-    return Caller(found.key_id, found.org, found.scope == "write")
+    return Caller(found.org, found.scope == "write")
 
 
 def owner_of_this_machine(client_host: str | None, headers: Mapping[str, str]) -> Caller:

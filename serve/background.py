@@ -86,11 +86,11 @@ async def supervise(ensure: Callable[[], object]) -> None:
         await asyncio.sleep(SUPERVISE_S)
 
 
-async def forever(work: Callable[[], Awaitable[None]], pause_s: float = STORE_AWAY_S) -> None:
+async def forever(work: Callable[[], Awaitable[None]]) -> None:
     """Run endless `work`; should a bug end it, log that and run it again."""
     while True:
         try:
             await work()
         except Exception:
-            log.exception("background work broke off; started again in %.0f s", pause_s)
-        await asyncio.sleep(pause_s)
+            log.exception("background work broke off; started again in %.0f s", STORE_AWAY_S)
+        await asyncio.sleep(STORE_AWAY_S)

@@ -34,20 +34,11 @@ class FarmClient:
             trust_env=not is_loopback_name(host),  # a proxy of the environment cannot reach this machine's own ports
         )
 
-    @property
-    def url(self) -> str:
-        """The farm's base URL."""
-        return self._url
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
-
-    def recipes(self) -> dict[str, Any]:
-        """What can be asked for."""
-        return self._call("GET", "/v1/recipes")
 
     def complete(self, media_id: str, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
         """Hand over an upload; the accepted job comes back."""
@@ -78,10 +69,9 @@ class FarmClient:
         """Have another policy hold, made from the one that does."""
         return self._call("PUT", "/v1/policy", json=policy)
 
-    def create_batch(self, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
+    def create_batch(self, body: dict[str, Any]) -> dict[str, Any]:
         """Begin a batch, or find the one that the same request began."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._call("POST", "/v1/batches", json=body, headers=headers)
+        return self._call("POST", "/v1/batches", json=body)
 
     def estimate(self, body: dict[str, Any]) -> dict[str, Any]:
         """What it would take to turn sources of such forms."""

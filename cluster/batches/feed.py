@@ -1,6 +1,8 @@
 """One batch on its way: read on, make jobs, note how they end, write the results; one small step at a time.
 
-Nothing is kept that is not in the store: whoever holds the lease next goes on from the cursor.
+Nothing is kept that is not in the store: whoever holds the lease next goes on from the cursor. The command that asks
+for a batch does not feed it, because it may be killed; nor is it fed at once, because ten million queued rows would
+slow every claim.
 """
 
 import itertools

@@ -1,6 +1,7 @@
 """The results of a batch as Parquet: shards of so many rows, each whole or not there, and `_SUCCESS` when all are.
 
-Written anew whenever the batch ends, also after a retry: the mark goes first, and what is left over of more shards.
+Written anew whenever the batch ends, also after a retry: the mark goes first, and what is left over of more shards. Not
+appended to as jobs end, which would take a ledger of what was appended.
 """
 
 import itertools

@@ -1,8 +1,9 @@
 """Engines as Ray actors: one on every node that has lanes, kept ready while the dispatcher lives.
 
 They hold no lane of Ray's: a batch takes one of the dispatcher's slots instead, so that lanes stay free for chunks
-while no picture comes. But Ray lets no node go that has an actor: on nodes that an autoscaler started, an engine ends
-when no picture has come for a while, and is started again when the others have no room.
+while no picture comes. But Ray lets no node go that has an actor (with one on each of two nodes an empty queue let none
+go within three minutes): on nodes that an autoscaler started, an engine ends when no picture has come for a while, and
+is started again when the others have no room.
 """
 
 import logging

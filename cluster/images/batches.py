@@ -1,4 +1,7 @@
-"""Pictures wait a moment for one another, then go to an engine together."""
+"""Pictures wait a moment for one another, then go to an engine together.
+
+Not batched by Serve: the job's lease decides who turns a picture, so only what holds the lease may hand it on.
+"""
 
 import asyncio
 import math

@@ -15,8 +15,6 @@ from cluster.scratch import sweep_dead, workdir
 from cluster.work import Work
 from pipelines.errors import MediaError
 
-__all__ = ["ImageEngine", "Tell"]
-
 MOST_EARLY = 1000  # cancels that came before their pictures, or long after; one that is kept too long costs a retry
 PUBLISHERS = 4  # beside each media process: publishing waits for disks and networks, not for the CPU
 

@@ -166,7 +166,10 @@ class _Batch:
             self._tell(number, outcome)
 
     def drop_cancelled(self) -> None:
-        """Tell of those that were cancelled meanwhile. Raises Unwanted when nobody waits for any other."""
+        """Tell of those that were cancelled meanwhile. Raises Unwanted when nobody waits for any other.
+
+        Killing the process sooner would cost the others a second try, and the next batch CUDA's start.
+        """
         for number in [number for number, watch in self._untold.items() if watch.cancelled.is_set()]:
             del self._untold[number]
             self._dropped.add(number)

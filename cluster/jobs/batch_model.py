@@ -110,7 +110,11 @@ class Batch:
 
     @property
     def open(self) -> int:
-        """Items whose jobs have not ended."""
+        """Items whose jobs have not ended.
+
+        Counts are kept by whoever settles the open items, a few hundred at most: counting a million jobs at each look
+        would take seconds, and counting in each job's end would make them all wait for this one row.
+        """
         ended = self.ready + self.failed + self.cancelled + self.current + self.refused
         return self.items - self.waiting - ended
 

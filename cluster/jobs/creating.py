@@ -52,13 +52,6 @@ class SqlCreating:
 
     _db: Database
 
-    def create(self, new: NewJob, idem_key: str | None = None) -> Made:
-        """See `JobStore.create`."""
-        [made] = self.create_all([(new, idem_key)])
-        if isinstance(made, StoreError):
-            raise made
-        return made
-
     def create_all(self, several: Sequence[tuple[NewJob, str | None]]) -> list[Made | StoreError]:
         """See `JobStore.create_all`."""
         asked = [_asked(new, idem_key) for new, idem_key in several]

@@ -31,9 +31,6 @@ COST = jobs.c.report["cost"]["amount"].as_float()
 class BatchRows:
     """Reads and writes of batches inside a transaction that the caller opened."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
     @staticmethod
     def batch_of(row: Any) -> Batch:
         """The batch in a row of `batches`."""
@@ -77,7 +74,7 @@ class SqlFeeding:
     def __init__(self, db: Database, rows: Rows) -> None:
         self._db = db
         self._rows = rows
-        self._batches = BatchRows(db)
+        self._batches = BatchRows()
 
     def claim(self, owner: str, lease_s: float, limit: int) -> list[Batch]:
         """See `BatchStore.claim`."""

@@ -117,7 +117,8 @@ def _did(body: Mapping[str, Any]) -> list[tuple[tuple[str, str], tuple[float, fl
 def _missed(body: Mapping[str, Any], known: Rates) -> Iterator[tuple[str, int]]:
     """How far off an estimate was that is made of a job by what was known before it.
 
-    None of a job that took over a part of what an earlier revision had, and none that would have gone by the table.
+    None of a job that took over a part of what an earlier revision had, and none that would have gone by the table: its
+    error says nothing of the next estimate. Nobody need have asked for one, and no plan is kept for it.
     """
     if body["expected"] is None:
         return

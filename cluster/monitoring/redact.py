@@ -1,4 +1,7 @@
-"""Taking secrets out of what is written down, whoever wrote them into it."""
+"""Taking secrets out of what is written down, whoever wrote them into it.
+
+A library's exception quotes whatever address it was given.
+"""
 
 import re
 from collections.abc import Iterable

@@ -81,7 +81,7 @@ class Tracing:
         self,
         name: str,
         parent: str | None,
-        kind: Literal["internal", "server", "client"] = "internal",
+        kind: Literal["server", "client"],
         **attributes: Any,
     ) -> Iterator[Span]:
         """A span around what is done inside; an error that leaves it is its failure."""

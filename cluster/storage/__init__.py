@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cluster.settings import StorageSettings
-from cluster.storage.base import Storage, StoredObject
+from cluster.storage.base import Storage
 from cluster.storage.urls import parse_place
 
-__all__ = ["Storage", "StoredObject", "open_storage"]
+__all__ = ["Storage", "open_storage"]
 
 
 def open_storage(uri: str, settings: StorageSettings) -> Storage:

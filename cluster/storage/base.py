@@ -29,7 +29,6 @@ class StoredObject:
 
     key: str
     bytes: int
-    etag: str  # changes when the object is replaced; means nothing beyond that
     modified_s: float  # Unix time of the last write, by the storage's clock
     sha256: str | None  # as it was written, in hex; None in listings and for objects that others wrote
 
@@ -47,9 +46,8 @@ class Storage(Protocol):
         *,
         content_type: str = OCTETS,
         cache_control: str | None = None,
-        if_absent: bool = False,
     ) -> StoredObject:
-        """Store the file at `path`; ObjectExists when `if_absent` and somebody was first. Durable on return."""
+        """Store the file at `path`. Durable on return."""
         ...
 
     def put_bytes(
@@ -61,7 +59,7 @@ class Storage(Protocol):
         cache_control: str | None = None,
         if_absent: bool = False,
     ) -> StoredObject:
-        """Store `data`, as `put_file` does."""
+        """Store `data`, as `put_file` does; ObjectExists when `if_absent` and somebody was first."""
         ...
 
     def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> StoredObject:

@@ -30,7 +30,7 @@ class SourceCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._held: dict[str, int] = {}  # the shared locks, by name
-        self._release = weakref.finalize(self, _close_all, self._held)
+        weakref.finalize(self, _close_all, self._held)
 
     def fetch(self, name: str, download: Callable[[Path], None], check: Check = unwatched) -> Path:
         """The file `name`, made by `download` when it is not there; kept until `release`."""

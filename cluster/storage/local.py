@@ -59,11 +59,10 @@ class LocalStorage:
         *,
         content_type: str = OCTETS,
         cache_control: str | None = None,
-        if_absent: bool = False,
     ) -> StoredObject:
         """See `Storage.put_file`."""
         with path.open("rb") as source:
-            return self._put(key, iter(lambda: source.read(COPY_BYTES), b""), if_absent)
+            return self._put(key, iter(lambda: source.read(COPY_BYTES), b""))
 
     def put_bytes(
         self,
@@ -188,7 +187,7 @@ class LocalStorage:
         with suppress(OSError):
             os.rmdir(self._temp)
 
-    def _put(self, key: str, parts: Iterable[bytes], if_absent: bool) -> StoredObject:
+    def _put(self, key: str, parts: Iterable[bytes], if_absent: bool = False) -> StoredObject:
         path = self._path(key)
         with typed_os_errors(path):
             file = self._in_temp(lambda temp: open(temp, "xb"))  # noqa: SIM115 - closed below
@@ -257,7 +256,7 @@ def _stored(key: str, fd: int) -> StoredObject:
     sha256 = None
     with suppress(OSError):
         sha256 = os.getxattr(fd, SHA256_ATTRIBUTE).decode()
-    return StoredObject(key, found.st_size, fingerprint(found), found.st_mtime, sha256)
+    return StoredObject(key, found.st_size, found.st_mtime, sha256)
 
 
 def fingerprint(found: os.stat_result) -> str:
@@ -279,7 +278,7 @@ def _walk(folder: str, prefix: str) -> Iterator[StoredObject]:
         with suppress(FileNotFoundError):
             found = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(found.st_mode):
-                yield StoredObject(f"{prefix}{entry.name}", found.st_size, fingerprint(found), found.st_mtime, None)
+                yield StoredObject(f"{prefix}{entry.name}", found.st_size, found.st_mtime, None)
 
 
 def _sync_folder(folder: str) -> None:

@@ -86,22 +86,16 @@ class S3Storage:
         *,
         content_type: str = OCTETS,
         cache_control: str | None = None,
-        if_absent: bool = False,
     ) -> StoredObject:
         """See `Storage.put_file`; above 16 MiB in parts, some at a time."""
         size = path.stat().st_size
         if size <= s3_parts.PART_BYTES:
-            data = path.read_bytes()
-            return self.put_bytes(
-                key, data, content_type=content_type, cache_control=cache_control, if_absent=if_absent
-            )
+            return self.put_bytes(key, path.read_bytes(), content_type=content_type, cache_control=cache_control)
         written = _Written(sha256_of(path), content_type, cache_control)
         try:
             with typed(self._uri(key)):
-                s3_parts.upload(
-                    self._client, self._target(key), path, size, headers=written.headers, if_absent=if_absent
-                )
-        except (ObjectExists, s3_parts.UploadGone):
+                s3_parts.upload(self._client, self._target(key), path, size, written.headers)
+        except s3_parts.UploadGone:
             self._unless_mine(key, written)
         found = self._required(key)
         if found.bytes != size or found.sha256 != written.sha256:
@@ -124,13 +118,13 @@ class S3Storage:
         checksum = base64.b64encode(digest.digest()).decode()
         try:
             with typed(self._uri(key)):
-                answer = self._client.put_object(
+                self._client.put_object(
                     **self._target(key), Body=data, ChecksumSHA256=checksum, **written.headers, **condition
                 )
         except ObjectExists:
             return self._unless_mine(key, written)
         now_s = datetime.now(UTC).timestamp()
-        return StoredObject(key, len(data), answer["ETag"].strip('"'), now_s, written.sha256)
+        return StoredObject(key, len(data), now_s, written.sha256)
 
     def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> StoredObject:
         """See `Storage.get_file`; large objects in parts, some at a time."""
@@ -175,7 +169,7 @@ class S3Storage:
         with typed(self._uri(prefix)):
             for item in self._items(checked_folder(prefix)):
                 key = item["Key"][len(self._base) :]
-                yield StoredObject(key, item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp(), None)
+                yield StoredObject(key, item["Size"], item["LastModified"].timestamp(), None)
 
     def delete(self, key: str) -> None:
         """See `Storage.delete`."""
@@ -268,7 +262,6 @@ def _stored(key: str, head: Any) -> StoredObject:
     return StoredObject(
         key=key,
         bytes=s3_parts.total_bytes(head),
-        etag=head["ETag"].strip('"'),
         modified_s=head["LastModified"].timestamp(),
         sha256=head.get("Metadata", {}).get("sha256"),
     )

@@ -32,9 +32,7 @@ class UploadGone(Exception):
     """The server knows no such upload: it was completed by an attempt whose answer was lost, or swept."""
 
 
-def upload(
-    client: "S3Client", target: dict[str, Any], path: Path, size: int, *, headers: dict[str, Any], if_absent: bool
-) -> None:
+def upload(client: "S3Client", target: dict[str, Any], path: Path, size: int, headers: dict[str, Any]) -> None:
     """Send the file at `path` as one object; on any error nothing of it stays.
 
     Each part carries its SHA-256; afterwards the server must report the checksum that these make together.
@@ -53,7 +51,7 @@ def upload(
 
     try:
         sent = _in_parallel(send, range(1, -(-size // part_bytes) + 1))
-        _complete(client, target, upload_id, [part for part, _ in sent], if_absent)
+        _complete(client, target, upload_id, [part for part, _ in sent])
     except BaseException:
         with suppress(ClientError, BotoCoreError):
             client.abort_multipart_upload(**target, UploadId=upload_id)
@@ -61,13 +59,10 @@ def upload(
     _check_composite(client, target, [digest for _, digest in sent])
 
 
-def _complete(
-    client: "S3Client", target: dict[str, Any], upload_id: str, parts: list[dict[str, Any]], if_absent: bool
-) -> None:
-    condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+def _complete(client: "S3Client", target: dict[str, Any], upload_id: str, parts: list[dict[str, Any]]) -> None:
     whole: Any = {"Parts": parts}
     try:
-        client.complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload=whole, **condition)
+        client.complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload=whole)
     except ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchUpload":
             raise UploadGone from error

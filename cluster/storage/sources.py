@@ -77,7 +77,7 @@ class Sources:
         """
         return Path(self.fetched(uri, etag, check))
 
-    def fetched(self, uri: str, etag: str, check: Check = unwatched) -> str:
+    def fetched(self, uri: str, etag: str, check: Check) -> str:
         """`fetch` for who has very many: the name of the file, without a `Path` (see `cluster.storage.local`)."""
         place = self._place(uri)
         if place.scheme == "file":

@@ -2,6 +2,9 @@
 
 `python -m benchmarks images-gpu` measures both ways end to end, from the file to the encoded variants, and writes the
 record. Without a record, or with one of another machine, pictures are turned on the processors.
+
+An H100 beside 16 cores does not pay: of 12 MP it turns 33 a second and they 41, in 350 and 365 ms of CPU each, because
+it is encoding that takes the time.
 """
 
 import json

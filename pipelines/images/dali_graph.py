@@ -230,7 +230,8 @@ def _decoder(settings: GraphSettings) -> dict[str, Any]:
     return {
         "device": "mixed",
         # Never by the JPEG engine: where a file's data ends early it leaves what was in the memory, somebody else's
-        # picture, and says nothing.
+        # picture, and says nothing. Of 135 damaged files in which libjpeg found no fault 43 came out differently after
+        # a red and after a blue picture, on an H100; by CUDA none.
         "hw_decoder_load": 0.0,
         "affine": False,  # its threads share the processors with the encoders, so none may be tied to one
     }

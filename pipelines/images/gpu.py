@@ -42,14 +42,14 @@ def find_gpu(device_id: int = 0) -> Gpu:
     return Gpu(name.value.decode(), memory.value, f"{version.value // 1000}.{version.value % 1000 // 10}")
 
 
-def prove_jpeg_engine(device_id: int = 0) -> None:
-    """Have a JPEG decoded by the hardware unit for it and by nothing else. Raises NoGpu when that does not work."""
+def prove_jpeg_engine() -> None:
+    """Have a JPEG decoded by the first GPU's unit for it and nothing else. Raises NoGpu when that does not work."""
     try:
         import nvidia.nvimgcodec
 
         codec: Any = nvidia.nvimgcodec
         only = [codec.Backend(codec.BackendKind.HW_GPU_ONLY)]
-        decoded = codec.Decoder(device_id=device_id, backends=only).decode(codec.CodeStream(_jpeg()))
+        decoded = codec.Decoder(device_id=0, backends=only).decode(codec.CodeStream(_jpeg()))
     except (ImportError, RuntimeError) as error:
         raise NoGpu(f"nvImageCodec does not work: {error}") from error
     if decoded is None:

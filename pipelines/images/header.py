@@ -42,16 +42,11 @@ class Examined:
     exif: bytes | None = None  # a TIFF structure; a TIFF has none, being one itself
 
 
-def read_header(path: str, limits: ImageLimits) -> Header:
-    """The header of the picture at `path`.
+def examine(path: str, limits: ImageLimits) -> Examined:
+    """The header of the picture at `path`, with the profile and the duration.
 
     Raises the RejectedMedia that says why it is none, or none that is taken here.
     """
-    return examine(path, limits).header
-
-
-def examine(path: str, limits: ImageLimits) -> Examined:
-    """As `read_header`, with the profile and the duration."""
     size = Path(path).stat().st_size
     limits.check("max_bytes", size, f"the file has {size:,} bytes")
     with Path(path).open("rb") as file:

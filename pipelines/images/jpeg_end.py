@@ -22,36 +22,18 @@ FILLED, NEAR = 128, 2  # what libjpeg fills with, and how far a resize may be of
 END_OF_IMAGE = b"\xff\xd9"
 ENDS_EARLY = "the picture's data ends before its last row"
 TAIL_BYTES = 65_536  # zeros that some cameras pad a file with
-LEFT, TOP, RIGHT, BOTTOM = range(4)
-# Where the last row as stored is in the upright picture, and where its last pixel, by EXIF orientation.
-ENDS = {
-    1: (BOTTOM, RIGHT), 2: (BOTTOM, LEFT), 3: (TOP, LEFT), 4: (TOP, RIGHT),
-    5: (RIGHT, BOTTOM), 6: (LEFT, BOTTOM), 7: (LEFT, TOP), 8: (RIGHT, TOP),
-}  # fmt: skip
 
 
-def may_be_filled(picture: "Image", orientation: int = 1) -> bool:
-    """Whether the end of an RGB or grey picture looks made up; `orientation` says how it was turned upright."""
-    edge, corner = ENDS[orientation]
-    row = _edge(picture, edge)
-    last: Any = _edge(row, corner).getpixel((0, 0))
+def may_be_filled(picture: "Image") -> bool:
+    """Whether the end of an RGB or grey picture, as it is stored and not turned upright, looks made up."""
+    width, height = picture.size
+    row = picture.crop((0, height - 1, width, height))
+    last: Any = row.getpixel((width - 1, 0))
     if all(abs(value - FILLED) <= NEAR for value in (last if isinstance(last, tuple) else (last,))):
         return True
     extremes: Any = row.getextrema()
     bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
     return all(least == most for least, most in bands)
-
-
-def _edge(picture: "Image", side: int) -> "Image":
-    width, height = picture.size
-    return picture.crop(
-        {
-            LEFT: (0, 0, 1, height),
-            TOP: (0, 0, width, 1),
-            RIGHT: (width - 1, 0, width, height),
-            BOTTOM: (0, height - 1, width, height),
-        }[side]
-    )
 
 
 def refuse_filled(path: str) -> None:

@@ -4,7 +4,9 @@ Starting Python and its libraries takes 0.5 s, several pictures' worth; a fork o
 milliseconds and isolates as well. The prepared process never opens a stranger's picture. A batch's own process ends
 with its batch, or with the picture that crashes it, outstays its time or is more than its limits allow; the next
 picture then gets a new one. One process for a whole batch and not for each picture, because memory that was used
-before is cheaper than fresh pages: a third of the CPU time of a JPEG-only recipe.
+before is cheaper than fresh pages: a third of the CPU time of a JPEG-only recipe. On a virtual machine, at 3 µs a page
+fault, a fork for each picture cost 20 to 45 ms of CPU more, half of what the JPEGs of a 2 MP photo take. One for a
+batch costs nothing against calling the code directly.
 """
 
 import contextlib

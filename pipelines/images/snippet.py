@@ -12,11 +12,11 @@ SOURCES = ("avif", "webp")  # tried in this order, before what every browser kno
 FALLBACKS = ("jpeg", "png", "webp", "avif")  # the first of these that was made is the `<img>`
 
 
-def picture_html(images: Iterable[MadeImage], part: ImagePart, *, alt: str = "", sizes: str = "100vw") -> str:
+def picture_html(images: Iterable[MadeImage], part: ImagePart) -> str:
     """A `<picture>` of `images`, with paths relative to the item's folder; empty when there are none.
 
     It holds only variants that show the same part of the picture, at several sizes: those that fit it whole, or without
-    any the first crop of the recipe. `sizes` is the width that the page gives it, as in CSS.
+    any the first crop of the recipe. Who uses it writes the `alt`, and the width that the page gives it for `sizes`.
     """
     shown = _shown(list(images), part)
     made = [name for name in FALLBACKS if name in {image.format for image in shown}]
@@ -27,12 +27,12 @@ def picture_html(images: Iterable[MadeImage], part: ImagePart, *, alt: str = "",
     for name in SOURCES:
         candidates = _by_width(shown, name)
         if candidates and name != fallback:
-            lines.append(f'  <source type="image/{name}" {_srcset(candidates, sizes)}>')
+            lines.append(f'  <source type="image/{name}" {_srcset(candidates)}>')
     candidates = _by_width(shown, fallback)
     widest = candidates[-1]
     lines.append(
-        f'  <img src="{_url(widest)}" {_srcset(candidates, sizes)} width="{widest.width}" height="{widest.height}"'
-        f' alt="{escape(alt)}" loading="lazy" decoding="async">'
+        f'  <img src="{_url(widest)}" {_srcset(candidates)} width="{widest.width}" height="{widest.height}"'
+        f' alt="" loading="lazy" decoding="async">'
     )
     return "\n".join([*lines, "</picture>"])
 
@@ -68,8 +68,8 @@ def _by_width(images: list[MadeImage], name: str) -> list[MadeImage]:
     return [once[width] for width in sorted(once)]
 
 
-def _srcset(images: Sequence[MadeImage], sizes: str) -> str:
-    return f'srcset="{", ".join(f"{_url(image)} {image.width}w" for image in images)}" sizes="{escape(sizes)}"'
+def _srcset(images: Sequence[MadeImage]) -> str:
+    return f'srcset="{", ".join(f"{_url(image)} {image.width}w" for image in images)}" sizes="100vw"'
 
 
 def _url(image: MadeImage) -> str:

@@ -27,7 +27,7 @@ from pipelines.images.request import ImageRequest, ImageResult
 from pipelines.images.snippet import picture_html
 from pipelines.images.vips_engine import VipsEngine
 
-__all__ = ["Engine", "ImageRequest", "ImageResult", "MadeImage", "Opened", "finish", "open_image", "turn_image"]
+__all__ = ["ImageRequest", "ImageResult", "Opened", "finish", "open_image", "turn_image"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def _track(rendition: AudioRendition) -> AudioTrackPlan:
 
 
 def keys_new(
-    key_id: Annotated[str, typer.Option("--id", help="Lower-case letters and digits; appears in logs.")],
+    key_id: Annotated[str, typer.Option("--id", help="Lower-case letters and digits; begins the key and its entry.")],
     org: Annotated[str, typer.Option(help="The one org that the key may act for; * for every org.")] = "*",
     scope: Annotated[Literal["read", "write"], typer.Option(help="What it may do.")] = "write",
     as_json: AsJson = False,

@@ -86,7 +86,7 @@ def resize(
     settings = FarmSettings.load()
     output_uri = output_uri_of(out)
     files = files_of(inputs, local_folder(output_uri))
-    with counting(as_json, "pictures", len(files)) as shown:
+    with counting(as_json, len(files)) as shown:
         tally = Tally(shown)
         works = list(_wanted(files, output_uri, chosen, settings, tally))
         _turn(works, settings, tally)

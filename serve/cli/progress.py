@@ -62,11 +62,11 @@ class Counter(Protocol):
     ) -> None: ...
 
 
-def counting(as_json: bool, what: str, total: int) -> Counter:
-    """The counter that suits stderr."""
+def counting(as_json: bool, total: int) -> Counter:
+    """The counter of pictures that suits stderr."""
     if as_json:
         return Silent()
-    return CountBar(what, total) if sys.stderr.isatty() else CountLines(what, total)
+    return CountBar(total) if sys.stderr.isatty() else CountLines(total)
 
 
 class Silent:
@@ -151,15 +151,15 @@ class Bars:
 class CountLines(Silent):
     """A line for every tenth."""
 
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
 
     def advance(self) -> None:
         """Print what is new."""
         before = 10 * self._done // self._total
         self._done += 1
         if 10 * self._done // self._total > before:
-            print(f"{self._done} of {self._total} {self._what}", file=sys.stderr, flush=True)
+            print(f"{self._done} of {self._total} pictures", file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
         """Print it."""
@@ -169,7 +169,7 @@ class CountLines(Silent):
 class CountBar:
     """One bar, with the number done and the time that is left."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, total: int) -> None:
         self._progress = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(),
@@ -178,7 +178,7 @@ class CountBar:
             console=Console(stderr=True),
             transient=True,
         )
-        self._bar = self._progress.add_task(what, total=total)
+        self._bar = self._progress.add_task("pictures", total=total)
 
     def advance(self) -> None:
         """Move the bar."""

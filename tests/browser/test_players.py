@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from cluster.farm_settings import FarmSettings
 from cluster.local import run_local
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from pipelines.package import PackageAudio, PackageRendition, PackageRequest, package
 from tests.support.joined import write_aac, write_video
 
@@ -268,7 +268,7 @@ def test_what_a_job_publishes_of_a_telephone_s_video_plays(
     out = tmp_path / "out"
     phone = ROOT / "tests" / "media" / "phone_vfr_518x488.mp4"
     with ThreadPoolExecutor(1) as pool:  # the browser's event loop holds this thread
-        job = pool.submit(run_local, str(phone), load_recipe(recipe), out.as_uri(), settings=FarmSettings.load())
+        job = pool.submit(run_local, str(phone), load_preset(recipe), out.as_uri(), settings=FarmSettings.load())
         made = job.result()
     top = made["report"]["renditions"][-1]
     for start in ("playHls('/hls/master.m3u8')", "playDash('/dash/manifest.mpd')"):

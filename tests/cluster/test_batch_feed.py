@@ -18,7 +18,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.jobs import Batch, BatchStatus, ItemStatus, SqlStore, open_store
 from cluster.storage import open_storage
 from tests.support.batches import new_batch
-from tests.support.jobs import counts
+from tests.support.jobs import claim, counts, finish
 
 REPORT: dict[str, Any] = {
     "kind": "image",
@@ -73,15 +73,15 @@ class Farm:
 
     def work(self) -> int:
         """End what is queued; how many there were."""
-        jobs = self.store.claim("dispatcher", 60, 1000)
+        jobs = claim(self.store, "dispatcher", 60, 1000)
         for job in jobs:
             status = self.outcome(job.media_id)
             if status != "ready":
-                self.store.finish(job.id, job.fence, status=status, error=ERROR)
+                finish(self.store, job, status, error=ERROR)
                 continue
             key = f"{job.org}/{job.media_id}/0123456789abcdef/manifest.json"
             self.output.put_bytes(key, b"{}")
-            self.store.finish(job.id, job.fence, status="ready", manifest_key=key, revision="r", report=REPORT)
+            finish(self.store, job, "ready", manifest_key=key, revision="r", report=REPORT)
         return len(jobs)
 
     def end(self, feed: Feed | None = None) -> Batch:
@@ -293,12 +293,12 @@ def test_a_job_that_is_retried_while_its_batch_runs_is_waited_for(farm: Farm) ->
     batch = farm.batch(farm.manifest(*lines))
     feed = farm.feed()
     feed.step(slots=2)
-    first, second = farm.store.claim("dispatcher", 60, 2)
-    farm.store.finish(first.id, first.fence, status="failed", error=ERROR)
+    first, second = claim(farm.store, "dispatcher", 60, 2)
+    finish(farm.store, first, "failed", error=ERROR)
     feed.step(slots=2)
     assert farm.store.batches.get(batch.id).failed == 1
     farm.store.retry(first.id)
-    farm.store.finish(second.id, second.fence, status="failed", error=ERROR)
+    finish(farm.store, second, "failed", error=ERROR)
     farm.store.retry(second.id)  # before anybody noticed
     ended = farm.end(feed)
     assert (ended.ready, ended.failed) == (2, 0)

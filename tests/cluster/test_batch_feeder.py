@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from cluster.farm_settings import FarmSettings
 from cluster.jobs import Batch, BatchStatus, SqlStore, open_store
 from cluster.storage.local import fingerprint
 from tests.support.batches import new_batch
+from tests.support.jobs import claim, finish
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_every_batch_is_fed_to_its_end_and_the_dispatcher_told(
         batches = [batch_of(store, settings, tmp_path, name) for name in ("one", "two")]
         async with feeding(store, settings) as nudges, asyncio.timeout(30):
             while True:
-                for job in await asyncio.to_thread(store.claim, "test", 60.0, 10):
-                    await asyncio.to_thread(partial(store.finish, job.id, job.fence, status="ready"))
+                for job in await asyncio.to_thread(claim, store, "test", 60.0, 10):
+                    await asyncio.to_thread(finish, store, job, "ready")
                 found = [await asyncio.to_thread(store.batches.get, batch.id) for batch in batches]
                 if all(batch.finished_at for batch in found):
                     assert nudges

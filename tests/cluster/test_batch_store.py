@@ -7,7 +7,7 @@ import pytest
 from cluster.errors import BatchMissing, FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs import Batch, BatchStatus, ItemStatus, Job, SqlStore
 from tests.support.batches import new_batch, new_item
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, finish, new_job
 
 ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {"native": "x"}}
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -27,9 +27,9 @@ def fed(store: SqlStore, count: int = 3, ending: BatchStatus | None = BatchStatu
 
 def ended(store: SqlStore, *statuses: str) -> list[Job]:
     """The jobs that are due, ended in their order."""
-    jobs = store.claim("worker", 60, len(statuses))
+    jobs = claim(store, "worker", 60, len(statuses))
     for job, status in zip(jobs, statuses, strict=True):
-        store.finish(job.id, job.fence, status=status, error=ERROR if status == "failed" else None)
+        finish(store, job, status, error=ERROR if status == "failed" else None)
     return jobs
 
 
@@ -76,7 +76,7 @@ def test_items_their_jobs_and_the_cursor_are_one_commit(store: SqlStore) -> None
     with pytest.raises(FenceLost):
         store.batches.feed(batch.id, batch.fence - 1, [new_item(3)], cursor={"offset": 12})
     assert store.batches.get(batch.id).cursor == {"offset": 9}
-    jobs = store.claim("worker", 60, 10)
+    jobs = claim(store, "worker", 60, 10)
     assert [job.media_id for job in jobs] == ["m0", "m1", "m2"]
     assert {job.batch_id for job in jobs} == {batch.id}
     assert [event.kind for event in store.events(jobs[0].id)] == ["queued", "started"]
@@ -84,8 +84,8 @@ def test_items_their_jobs_and_the_cursor_are_one_commit(store: SqlStore) -> None
 
 def test_every_job_of_a_batch_shows_the_recipe_that_the_batch_holds_once(store: SqlStore) -> None:
     batch = fed(store, 1)
-    (job,) = store.claim("worker", 60, 1)
-    other, _ = store.create(new_job(recipe={"name": "its own"}))
+    (job,) = claim(store, "worker", 60, 1)
+    other, _ = create(store, new_job(recipe={"name": "its own"}))
     for seen in (job, store.get(job.id), store.latest_for_media("acme", "m0"), store.request_cancel(job.id)):
         assert seen is not None
         assert seen.recipe == batch.recipe
@@ -171,7 +171,7 @@ def test_a_line_that_names_no_source_is_not_tried_again(store: SqlStore) -> None
 
 def test_cancelling_lets_nothing_more_come_and_names_the_jobs_to_stop(store: SqlStore) -> None:
     batch = fed(store, ending=None)
-    running, *_ = store.claim("worker", 60, 1)
+    running, *_ = claim(store, "worker", 60, 1)
     asked = store.batches.request_cancel(batch.id)
     assert (asked.ending, asked.cancel_requested) == (BatchStatus.CANCELLED, True)
     assert len(store.batches.open_jobs(batch.id)) == 3
@@ -180,7 +180,7 @@ def test_cancelling_lets_nothing_more_come_and_names_the_jobs_to_stop(store: Sql
     assert store.batches.open_jobs(batch.id) == []
     with pytest.raises(IllegalMove):
         store.batches.retry(batch.id)
-    store.finish(running.id, running.fence, status="cancelled")
+    finish(store, running, "cancelled")
     batch = settled(store, batch)
     assert (batch.cancelled, batch.open) == (3, 0)
     assert store.batches.finish(batch.id, batch.fence).status is BatchStatus.CANCELLED
@@ -188,9 +188,9 @@ def test_cancelling_lets_nothing_more_come_and_names_the_jobs_to_stop(store: Sql
 
 def test_what_was_made_before_is_told_by_its_newest_ready_job(store: SqlStore) -> None:
     for etag in ("e1", "e2"):
-        store.create(new_job(source_etag=etag))
+        create(store, new_job(source_etag=etag))
         ended(store, "ready")
-    store.create(new_job(source_etag="e3"))
+    create(store, new_job(source_etag="e3"))
     found = store.batches.newest_ready("acme", ["m1", "m2"])
     assert set(found) == {"m1"}
     assert found["m1"].source_etag == "e2"

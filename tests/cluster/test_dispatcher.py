@@ -24,6 +24,7 @@ from cluster.storage import open_storage
 from cluster.work import Step, Work
 from ladders.errors import FarmError
 from pipelines.errors import CorruptMedia, EncodeFailed, MediaError, MediaProcessFailed, ScratchFull
+from tests.support.jobs import claim, create
 from tests.support.runners import NoPictures
 
 PLANNED = {"frames": 10, "renditions": ["360p"], "chunk_frames": [5, 5], "audio_tracks": [], "needs": {}, "reused": []}
@@ -120,7 +121,7 @@ def test_a_queued_job_is_driven_to_ready_with_what_it_published(store: JobStore,
     async def scenario() -> Job:
         runner = Switches()
         runner.gate.set()
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             return await until(store, job, JobStatus.READY)
 
@@ -139,7 +140,7 @@ def test_a_job_is_told_of_the_last_revision_of_its_own_item_and_of_no_other(
         async with dispatching(store, runner, settings):
             jobs = []
             for wanted in (new("m1"), new("m1"), new("m2"), new("m1", org="other")):
-                job, _ = store.create(wanted)
+                job, _ = create(store, wanted)
                 jobs.append(await until(store, job, JobStatus.READY))
             return [runner.earlier[job.id] for job in jobs]
 
@@ -150,7 +151,7 @@ def test_a_job_whose_media_is_bad_fails_with_that_error(store: JobStore, setting
     async def scenario() -> Job:
         runner = Switches()
         runner.failing["inspect"] = CorruptMedia("no frame can be decoded")
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             return await until(store, job, JobStatus.FAILED)
 
@@ -166,11 +167,11 @@ def test_a_bug_fails_its_own_job_with_an_id_to_look_up_and_the_next_job_is_done(
         runner = Switches()
         runner.gate.set()
         runner.failing["chunk 1"] = KeyError("oops")
-        bad, _ = store.create(new("m1"))
+        bad, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             failed = await until(store, bad, JobStatus.FAILED)
             runner.failing.clear()
-            good, _ = store.create(new("m2"))
+            good, _ = create(store, new("m2"))
             return failed, await until(store, good, JobStatus.READY)
 
     failed, _ = asyncio.run(scenario())
@@ -182,7 +183,7 @@ def test_a_bug_fails_its_own_job_with_an_id_to_look_up_and_the_next_job_is_done(
 def test_cancelling_ends_running_steps_within_two_seconds(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> tuple[float, list[str]]:
         runner = Switches()
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             await running(runner, "m1: chunk 1")
             asked = asyncio.get_running_loop().time()
@@ -198,10 +199,10 @@ def test_cancelling_ends_running_steps_within_two_seconds(store: JobStore, setti
 def test_a_successor_goes_on_at_once_with_what_the_dead_one_of_its_name_held(
     store: JobStore, settings: FarmSettings
 ) -> None:
-    mine, _ = store.create(new("mine"))
-    store.claim("dispatcher-1", 600, 1)
-    other, _ = store.create(new("other"))
-    store.claim("dispatcher-2", 600, 1)
+    mine, _ = create(store, new("mine"))
+    claim(store, "dispatcher-1", 600, 1)
+    other, _ = create(store, new("other"))
+    claim(store, "dispatcher-2", 600, 1)
 
     async def scenario() -> None:
         runner = Switches()
@@ -231,7 +232,7 @@ def test_a_job_is_cut_the_same_however_many_slots_there_are(
     async def scenario() -> None:
         runner = Noting(lanes=slots)
         runner.gate.set()
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             await until(store, job, JobStatus.READY)
 
@@ -242,7 +243,7 @@ def test_a_job_is_cut_the_same_however_many_slots_there_are(
 def test_a_slow_job_keeps_its_lease_and_its_progress_is_stored(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> tuple[Job, Job]:
         runner = Switches()
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             await running(runner, "m1: chunk 1")
             await asyncio.sleep(2.5)  # longer than the lease of 1.5 s
@@ -258,7 +259,7 @@ def test_a_slow_job_keeps_its_lease_and_its_progress_is_stored(store: JobStore, 
 def test_a_stopped_dispatcher_gives_its_jobs_back_at_once(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> Job:
         first, second = Switches(), Switches()
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, first, settings):
             await running(first, "m1: chunk 0")
         assert (await asyncio.to_thread(store.get, job.id)).status == JobStatus.QUEUED
@@ -282,7 +283,7 @@ def test_a_stopped_dispatcher_writes_the_ends_of_jobs_that_are_done_unless_that_
             await running(runner, "m1: finish")
             await asyncio.sleep(0.1)  # its end waits for others by now
 
-    job, _ = store.create(new("m1", priority="bulk"))
+    job, _ = create(store, new("m1", priority="bulk"))
     asyncio.run(scenario())
     assert store.get(job.id).status == status
 
@@ -291,8 +292,8 @@ def test_a_dispatcher_that_was_thought_dead_changes_nothing_when_it_comes_back(
     store: JobStore, settings: FarmSettings
 ) -> None:
     async def scenario() -> Job:
-        job, _ = store.create(new("m1"))
-        (lost,) = store.claim("zombie", 0.05, 1)
+        job, _ = create(store, new("m1"))
+        (lost,) = claim(store, "zombie", 0.05, 1)
         await asyncio.sleep(0.2)
         runner = Switches()
         async with dispatching(store, runner, settings):
@@ -324,7 +325,7 @@ def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled
             sweep(work, settings)
 
         monkeypatch.setattr(dispatcher_module, "sweep_job", slowly)
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             await running(runner, "m1: chunk 1")
             store.request_cancel(job.id)
@@ -353,7 +354,7 @@ def test_a_step_that_fails_alike_every_time_fails_the_job_at_its_first_attempt(
     runner.failing["inspect"] = kind("the encoder does not open")
 
     async def scenario() -> Job:
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             return await until(store, job, JobStatus.FAILED)
 
@@ -375,7 +376,7 @@ def test_a_job_that_waits_for_the_farm_to_be_whole_again_says_what_is_broken(
         runner = Switches()
         runner.gate.set()
         runner.failing["inspect"] = kind("it is away")
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             async with asyncio.timeout(5):
                 while (waiting := store.get(job.id)).error is None:  # noqa: ASYNC110 - the store tells nobody
@@ -400,7 +401,7 @@ def test_while_storage_is_away_jobs_wait_instead_of_failing(
         runner = Switches()
         runner.gate.set()
         runner.failing["inspect"] = StorageUnavailable("away")
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         async with dispatching(store, runner, settings):
             async with asyncio.timeout(5):
                 while len(runner.ended) < job_module.ATTEMPTS + 1:  # noqa: ASYNC110 - a second attempt of the job has begun
@@ -413,9 +414,9 @@ def test_while_storage_is_away_jobs_wait_instead_of_failing(
 
 def test_a_job_that_ends_whoever_drives_it_is_given_up_in_the_end(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> Job:
-        job, _ = store.create(new("m1"))
+        job, _ = create(store, new("m1"))
         for _ in range(dispatcher_module.MAX_ATTEMPTS):
-            store.claim("killed", 0.01, 1)
+            claim(store, "killed", 0.01, 1)
             await asyncio.sleep(0.03)
         async with dispatching(store, Switches(), settings):
             return await until(store, job, JobStatus.FAILED)
@@ -429,11 +430,11 @@ def test_an_upload_is_started_although_bulk_jobs_hold_every_slot(store: JobStore
     async def scenario() -> None:
         runner = Switches(lanes=2)
         for number in range(6):
-            store.create(new(f"bulk{number}", priority="bulk"))
+            create(store, new(f"bulk{number}", priority="bulk"))
         async with dispatching(store, runner, settings) as dispatcher:
             await running(runner, "bulk0: chunk 0")
             await running(runner, "bulk1: chunk 0")
-            urgent, _ = store.create(new("urgent", priority="interactive"))
+            urgent, _ = create(store, new("urgent", priority="interactive"))
             dispatcher.nudge()
             await until(store, urgent, JobStatus.PROCESSING)
             runner.gate.set()
@@ -449,7 +450,7 @@ def test_a_job_that_is_put_into_another_class_changes_its_place_at_once(
     async def scenario() -> list[str]:
         runner = Switches(lanes=1)
         for number in range(3):
-            store.create(new(f"m{number}", priority="bulk"))
+            create(store, new(f"m{number}", priority="bulk"))
         async with dispatching(store, runner, settings):
             await running(runner, "m0: chunk 0")
             last = await until(store, store.list_jobs(limit=1).jobs[0], JobStatus.PROCESSING)
@@ -469,11 +470,11 @@ def test_an_org_that_comes_later_is_not_kept_waiting_by_the_many_jobs_of_another
     async def scenario() -> list[str]:
         runner = Switches(lanes=2)
         for number in range(20):
-            store.create(new(f"a{number}", org="first"))
+            create(store, new(f"a{number}", org="first"))
         async with dispatching(store, runner, settings):
             await running(runner, "a0: chunk 0")
             for number in range(2):
-                store.create(new(f"b{number}", org="second"))
+                create(store, new(f"b{number}", org="second"))
             await asyncio.sleep(1.0)
             runner.gate.set()
             await running(runner, "b1: chunk 1")
@@ -487,7 +488,7 @@ def test_jobs_wait_in_the_store_not_in_the_dispatcher(store: JobStore, settings:
     async def scenario() -> int:
         runner = Switches(lanes=2)
         for number in range(12):
-            store.create(new(f"m{number}"))
+            create(store, new(f"m{number}"))
         async with dispatching(store, runner, settings):
             await running(runner, "m0: chunk 0")
             await asyncio.sleep(0.6)
@@ -502,11 +503,11 @@ def test_videos_named_like_pictures_take_the_room_of_videos_once_they_were_looke
     async def scenario() -> int:
         runner = Switches(lanes=2)
         for number in range(4):
-            store.create(new(f"m{number}", source_uri="file:///a.jpg"))
+            create(store, new(f"m{number}", source_uri="file:///a.jpg"))
         async with dispatching(store, runner, settings):
             await running(runner, "m0: chunk 0")
             for number in range(4, 12):
-                store.create(new(f"m{number}", source_uri="file:///a.jpg"))
+                create(store, new(f"m{number}", source_uri="file:///a.jpg"))
             await asyncio.sleep(1.0)
             return len(store.list_jobs(status=JobStatus.PROCESSING).jobs)
 
@@ -529,7 +530,7 @@ def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_
     async def scenario() -> None:
         runner = Switches(lanes=2)
         for number in range(5):
-            store.create(new(f"m{number}"))
+            create(store, new(f"m{number}"))
         async with dispatching(store, runner, settings, ask_for=asked.append):
             # Two chunks of each of two jobs, the two others that are held, and the job that is not.
             await asked_at_last(told)

@@ -12,7 +12,7 @@ from cluster.ending import Endings
 from cluster.errors import FenceLost, StoreUnavailable
 from cluster.jobs import Ending, Job, JobStatus, SqlStore, open_store
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 
 JOBS = 20
 
@@ -46,8 +46,8 @@ def store(tmp_path: Path) -> Store:
 
 def claimed(store: SqlStore) -> list[Job]:
     for number in range(JOBS):
-        store.create(new_job(media_id=f"m{number}"))
-    return store.claim("me", 60, JOBS)
+        create(store, new_job(media_id=f"m{number}"))
+    return claim(store, "me", 60, JOBS)
 
 
 def ready(job: Job) -> Ending:
@@ -110,9 +110,9 @@ def test_a_job_that_is_somebody_elses_is_told_alone(store: Store) -> None:
 def test_a_job_that_was_lost_and_claimed_again_is_ended_by_its_last_lease_beside_the_end_of_the_lost_one(
     store: Store,
 ) -> None:
-    store.create(new_job())
-    (lost,) = store.claim("me", -1, 1)
-    (again,) = store.claim("me", 60, 1)
+    create(store, new_job())
+    (lost,) = claim(store, "me", -1, 1)
+    (again,) = claim(store, "me", 60, 1)
     before, after = asyncio.run(saved(store, [lost, again], lingers=True))
     assert (isinstance(before, FenceLost), after) == (True, True)
     assert (store.commits, store.get(again.id).status) == ([2], JobStatus.READY)

@@ -5,21 +5,17 @@ from typing import Any
 import pytest
 
 from cluster.claims import likely_weight
-from cluster.jobs import Ending, Job, JobStatus, SqlStore, leasing
-from tests.support.jobs import new_job
+from cluster.jobs import Ending, JobStatus, SqlStore, leasing
+from tests.support.jobs import claim, create, ending, new_job
 
 
 def created(store: SqlStore, count: int, **changes: Any) -> list[str]:
-    return [store.create(new_job(media_id=f"m{number}", **changes))[0].id for number in range(count)]
-
-
-def ending(job: Job, status: JobStatus = JobStatus.READY, **changes: Any) -> Ending:
-    return Ending(job.id, job.fence, status, **changes)
+    return [create(store, new_job(media_id=f"m{number}", **changes))[0].id for number in range(count)]
 
 
 def test_sixteen_pictures_are_claimed_where_one_video_would_be(store: SqlStore) -> None:
     pictures = created(store, 40, kind="image")
-    claimed = store.claim("me", 60, 2, ("normal", "acme"), likely_weight)
+    claimed = store.claim("me", 60, 2, ("normal", "acme"))
     assert [job.id for job in claimed] == pictures[:32]
     assert all((job.status, job.fence, job.attempts) == (JobStatus.PROCESSING, 1, 1) for job in claimed)
     assert [store.get(job.id) for job in claimed] == claimed, "what is claimed is what is stored"
@@ -29,7 +25,7 @@ def test_of_pictures_and_videos_the_oldest_are_claimed_whose_weights_fit(store: 
     (first,) = created(store, 1, kind="image")
     videos = created(store, 2, kind="video")
     created(store, 1, kind="image")
-    claimed = store.claim("me", 60, 2, ("normal", "acme"), likely_weight)
+    claimed = store.claim("me", 60, 2, ("normal", "acme"))
     assert [job.id for job in claimed] == [first, videos[0]], "a later picture does not pass the video that waits"
 
 
@@ -50,9 +46,9 @@ def test_a_job_weighs_what_its_kind_or_its_sources_name_promise(kind: str, uri: 
 
 def test_the_ends_of_many_jobs_are_one_write_that_leaves_out_what_is_somebody_elses(store: SqlStore) -> None:
     created(store, 4)
-    mine = store.claim("me", 60, 3)
-    (theirs,) = store.claim("a zombie", -1, 1)
-    (heirs,) = store.claim("its heir", 60, 1)
+    mine = claim(store, "me", 60, 3)
+    (theirs,) = claim(store, "a zombie", -1, 1)
+    (heirs,) = claim(store, "its heir", 60, 1)
     report = {"kind": "image"}
     lost = store.finish_all(
         [
@@ -74,7 +70,7 @@ def test_the_ends_of_many_jobs_are_one_write_that_leaves_out_what_is_somebody_el
 
 def test_an_end_that_was_written_already_is_written_once(store: SqlStore) -> None:
     created(store, 1)
-    (job,) = store.claim("me", 60, 1)
+    (job,) = claim(store, "me", 60, 1)
     assert store.finish_all([ending(job, revision="first")]) == set()
     assert store.finish_all([ending(job, revision="second")]) == set()
     assert store.finish_all([ending(job, JobStatus.FAILED)]) == {(job.id, job.fence)}, "it cannot become anything else"
@@ -85,7 +81,7 @@ def test_an_end_that_was_written_already_is_written_once(store: SqlStore) -> Non
 def test_each_job_that_ends_owes_its_own_callback(store: SqlStore) -> None:
     created(store, 2, callback_url="https://example.com/hook")
     created(store, 1)
-    jobs = store.claim("me", 60, 3)
+    jobs = claim(store, "me", 60, 3)
     store.finish_all([ending(job, manifest_key=f"{job.media_id}/manifest.json") for job in jobs])
     owed = store.due_deliveries(10, 60)
     assert {one.job_id: one.body["manifest_key"] for one in owed} == {
@@ -97,7 +93,7 @@ def test_a_job_that_kills_every_owner_is_not_forgiven_for_ever(store: SqlStore) 
     created(store, 1)
     attempts = []
     for _ in range(leasing.MOST_FORGIVEN + 3):
-        (job,) = store.claim("dies of it", 60, 1)
+        (job,) = claim(store, "dies of it", 60, 1)
         attempts.append(job.attempts)
         store.end_leases("dies of it")
     assert attempts == [1] * (leasing.MOST_FORGIVEN + 1) + [2, 3]
@@ -106,8 +102,8 @@ def test_a_job_that_kills_every_owner_is_not_forgiven_for_ever(store: SqlStore) 
 def test_a_lease_that_ended_with_its_owner_is_forgiven_once_however_often_the_next_ones_die(store: SqlStore) -> None:
     (job_id,) = created(store, 1)
     for _ in range(3):  # attempts that count: each lease runs out
-        store.claim("dies", -1, 1)
+        claim(store, "dies", -1, 1)
     assert [store.end_leases("dies") for _ in range(4)] == [1, 0, 0, 0]
     assert (store.get(job_id).attempts, store.get(job_id).lease_owner) == (2, None)
-    (taken,) = store.claim("lives", 60, 1)
+    (taken,) = claim(store, "lives", 60, 1)
     assert (taken.attempts, taken.fence, taken.taken_over) == (3, 4, True)

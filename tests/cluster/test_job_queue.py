@@ -9,26 +9,26 @@ from cluster.errors import PolicyChanged
 from cluster.jobs import Job, Renewal, SqlStore, Usage, open_store
 from cluster.policy import OrgPolicy, Policy
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 
 
 def created(store: SqlStore, **changes: Any) -> Job:
-    return store.create(new_job(**changes))[0]
+    return create(store, new_job(**changes))[0]
 
 
 def claimed(store: SqlStore, lease_s: float = 60, **changes: Any) -> Job:
     created(store, **changes)
-    (mine,) = store.claim("me", lease_s, 1)
+    (mine,) = claim(store, "me", lease_s, 1)
     return mine
 
 
 def test_the_backlog_says_by_org_and_class_what_waits_what_runs_and_since_when(store: SqlStore) -> None:
     created(store, org="a", priority="interactive")
-    (_running,) = store.claim("me", 60, 1)
+    (_running,) = claim(store, "me", 60, 1)
     created(store, org="b", priority="bulk")
     created(store, org="b", priority="bulk")
     created(store, org="b")
-    (delayed,) = store.claim("me", 60, 1)
+    (delayed,) = claim(store, "me", 60, 1)
     store.release(delayed.id, delayed.fence, delay_s=60)
     ended = created(store, org="b", priority="interactive")
     store.request_cancel(ended.id)
@@ -50,13 +50,13 @@ def test_one_orgs_jobs_are_claimed_without_the_others(store: SqlStore) -> None:
     assert store.waiting() == {("bulk", "a"), ("bulk", "b"), ("normal", "b")}
     assert [job.media_id for job in store.claim("me", 60, 5, ("bulk", "b"))] == ["2"]
     assert store.claim("me", 60, 5, ("interactive", "b")) == []
-    assert [job.media_id for job in store.claim("me", 60, 5)] == ["3", "1"]
+    assert {job.media_id for job in claim(store, "me", 60, 5)} == {"1", "3"}
 
 
 def test_many_leases_are_renewed_at_once_and_the_lost_ones_are_told(store: SqlStore) -> None:
     mine = claimed(store)
     zombie = claimed(store, media_id="m2", lease_s=-1)
-    store.claim("heir", 60, 1)
+    claim(store, "heir", 60, 1)
     renewals = [Renewal(mine.id, mine.fence, {"percent": 7}), Renewal(zombie.id, zombie.fence, {"percent": 99})]
     assert store.renew_all(renewals, 100) == {zombie.id}
     assert store.get(mine.id).progress == {"percent": 7}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from cluster.errors import FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor, InvalidJob, JobMissing
-from cluster.jobs import Job, JobStatus, Prepared, SqlStore, Wish, open_store
+from cluster.jobs import Ending, Job, JobStatus, Prepared, Renewal, SqlStore, Wish, open_store
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import counts, new_job
+from tests.support.jobs import claim, counts, create, ending, finish, new_job
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -33,12 +33,12 @@ def stores(database: DatabaseSettings, count: int) -> Iterator[list[SqlStore]]:
 
 
 def created(store: SqlStore, **changes: Any) -> Job:
-    return store.create(new_job(**changes))[0]
+    return create(store, new_job(**changes))[0]
 
 
 def claimed(store: SqlStore, lease_s: float = 60, **changes: Any) -> Job:
     job = created(store, **changes)
-    (mine,) = store.claim("me", lease_s, 1)
+    (mine,) = claim(store, "me", lease_s, 1)
     assert mine.id == job.id
     return mine
 
@@ -51,7 +51,7 @@ def test_a_created_job_is_found_as_it_was_asked_for(store: SqlStore) -> None:
     asked = new_job(
         callback_url="https://a.example/hook", metadata={"é": [1, None, 1.5, "😀"], "n": 2**70}, priority="bulk"
     )
-    job, is_new = store.create(asked, "key")
+    job, is_new = create(store, asked, "key")
     assert is_new
     assert store.get(job.id) == job == store.latest_for_media("acme", "m1")
     for name in asked.__dataclass_fields__:
@@ -63,16 +63,16 @@ def test_a_created_job_is_found_as_it_was_asked_for(store: SqlStore) -> None:
 
 
 def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> None:
-    first, _ = store.create(new_job(), "key")
-    store.claim("me", 60, 1)
-    again, is_new = store.create(new_job(source_etag="later"), "key")
+    first, _ = create(store, new_job(), "key")
+    claim(store, "me", 60, 1)
+    again, is_new = create(store, new_job(source_etag="later"), "key")
     assert not is_new
     assert (again.id, again.status, again.source_etag) == (first.id, JobStatus.PROCESSING, "e1")
-    assert store.create(new_job(org="other"), "key")[1], "keys are an org's own"
-    assert store.create(new_job())[1]
-    assert store.create(new_job())[1], "without a key every request is a new one"
+    assert create(store, new_job(org="other"), "key")[1], "keys are an org's own"
+    assert create(store, new_job())[1]
+    assert create(store, new_job())[1], "without a key every request is a new one"
     with pytest.raises(IdempotencyConflict) as caught:
-        store.create(new_job(media_id="m2"), "key")
+        create(store, new_job(media_id="m2"), "key")
     without_its_source = new_job(source_etag="", source_bytes=0)
     assert store.created_before(without_its_source, "key") == again
     assert store.created_before(without_its_source, "new key") is None
@@ -83,7 +83,7 @@ def test_a_repeated_request_gets_the_job_that_it_got_before(store: SqlStore) -> 
 
 
 def test_many_jobs_made_together_answer_each_as_it_would_alone(store: SqlStore) -> None:
-    first, _ = store.create(new_job(), "taken")
+    first, _ = create(store, new_job(), "taken")
     asked = [
         (new_job(media_id="a"), "new"),
         (new_job(media_id="b", metadata={"a": "\0"}), None),
@@ -107,7 +107,7 @@ def test_many_jobs_made_together_answer_each_as_it_would_alone(store: SqlStore) 
 
 def test_what_goes_into_many_jobs_unchanged_is_stored_like_anything_else(store: SqlStore) -> None:
     recipe = {"é": ["😀", 1.5], "name": "r"}
-    job, _ = store.create(new_job(recipe=Prepared(recipe)))
+    job, _ = create(store, new_job(recipe=Prepared(recipe)))
     assert store.get(job.id).recipe == recipe
     with pytest.raises(ValueError, match="half a character"):
         Prepared({"a": "\ud800"})
@@ -117,12 +117,12 @@ def test_fifty_requests_with_one_key_at_once_make_one_job(database: DatabaseSett
     with stores(database, 5) as several, ThreadPoolExecutor(50) as pool:
         together = threading.Barrier(50)
 
-        def create(number: int) -> tuple[str, bool]:
+        def ask(number: int) -> tuple[str, bool]:
             together.wait(30)
-            job, is_new = several[number % 5].create(new_job(), "the key")
+            job, is_new = create(several[number % 5], new_job(), "the key")
             return job.id, is_new
 
-        answers = list(pool.map(create, range(50)))
+        answers = list(pool.map(ask, range(50)))
     assert len({job_id for job_id, _ in answers}) == 1
     assert [is_new for _, is_new in answers].count(True) == 1
     assert counts(store)[JobStatus.QUEUED] == 1
@@ -131,7 +131,7 @@ def test_fifty_requests_with_one_key_at_once_make_one_job(database: DatabaseSett
 
 def test_a_job_that_no_database_could_keep_is_refused_and_leaves_nothing(store: SqlStore) -> None:
     with pytest.raises(InvalidJob):
-        store.create(new_job(metadata={"a": "\0"}))
+        create(store, new_job(metadata={"a": "\0"}))
     assert sum(counts(store).values()) == 0
 
 
@@ -141,13 +141,14 @@ def test_an_id_that_is_no_jobs_is_missing_in_every_way(store: SqlStore, job_id: 
         lambda: store.get(job_id),
         lambda: store.request_cancel(job_id),
         lambda: store.retry(job_id),
-        lambda: store.finish(job_id, 1, status="ready"),
         lambda: store.release(job_id, 1),
     ]
     for call in calls:
         with pytest.raises(JobMissing) as caught:
             call()
         assert len(str(caught.value.detail)) < 200
+    assert store.finish_all([Ending(job_id, 1, JobStatus.READY)]) == {(job_id, 1)}
+    assert store.renew_all([Renewal(job_id, 1, None)], 60) == {job_id}
 
 
 def test_the_newest_job_of_a_media_item_is_the_latest(store: SqlStore) -> None:
@@ -184,8 +185,8 @@ def test_a_listing_can_be_of_one_status_and_one_org(store: SqlStore) -> None:
 
 def test_a_listing_leaves_the_reports_out(store: SqlStore) -> None:
     job = created(store)
-    (claimed,) = store.claim("me", 60, 1)
-    store.finish(job.id, claimed.fence, status="ready", report={"large": "x" * 1000})
+    (claimed,) = claim(store, "me", 60, 1)
+    finish(store, claimed, "ready", report={"large": "x" * 1000})
     assert store.get(job.id).report == {"large": "x" * 1000}
     assert [listed.report for listed in store.list_jobs().jobs] == [None]
 
@@ -196,13 +197,12 @@ def test_a_made_up_cursor_is_refused(store: SqlStore, cursor: str) -> None:
         store.list_jobs(cursor=cursor)
 
 
-def test_jobs_are_claimed_by_class_and_then_by_age(store: SqlStore) -> None:
-    order = ["bulk", "normal", "interactive", "normal", "interactive", "bulk"]
-    for number, priority in enumerate(order):
+def test_the_jobs_of_a_class_are_claimed_by_age(store: SqlStore) -> None:
+    for number, priority in enumerate(["bulk", "normal", "bulk", "interactive", "bulk"]):
         created(store, media_id=str(number), priority=priority)
-    assert [job.media_id for job in store.claim("me", 60, 4)] == ["2", "4", "1", "3"]
-    assert [job.media_id for job in store.claim("me", 60, 4)] == ["0", "5"]
-    assert store.claim("me", 60, 4) == []
+    assert [job.media_id for job in store.claim("me", 60, 2, ("bulk", "acme"))] == ["0", "2"]
+    assert [job.media_id for job in store.claim("me", 60, 2, ("bulk", "acme"))] == ["4"]
+    assert store.claim("me", 60, 2, ("bulk", "acme")) == []
 
 
 def test_a_claimed_job_is_leased_to_its_owner_by_the_databases_clock(store: SqlStore) -> None:
@@ -223,7 +223,7 @@ def test_claimers_never_get_the_same_job(database: DatabaseSettings, store: SqlS
             got: list[str] = []
             idle = 0
             while idle < 3:
-                batch = mine.claim("somebody", 60, 3)
+                batch = claim(mine, "somebody", 60, 3)
                 got += [job.id for job in batch]
                 idle = 0 if batch else idle + 1
             return got
@@ -235,55 +235,49 @@ def test_claimers_never_get_the_same_job(database: DatabaseSettings, store: SqlS
 
 def test_a_lease_that_ran_out_is_taken_over_and_its_old_owner_changes_nothing(store: SqlStore) -> None:
     zombie = claimed(store, lease_s=-1, callback_url="https://a.example/")
-    (heir,) = store.claim("heir", 60, 1)
+    (heir,) = claim(store, "heir", 60, 1)
     assert (heir.id, heir.fence, heir.attempts) == (zombie.id, 2, 2)
     before, events = store.get(zombie.id), store.events(zombie.id)
-    calls: list[Callable[[], object]] = [
-        lambda: store.finish(zombie.id, zombie.fence, status="ready", manifest_key="wrong"),
-        lambda: store.finish(zombie.id, zombie.fence, status="failed", error={"code": "x"}),
-        lambda: store.renew(zombie.id, zombie.fence, 60, {"percent": 99}),
-        lambda: store.release(zombie.id, zombie.fence),
-    ]
-    for call in calls:
-        with pytest.raises(FenceLost):
-            call()
+    for late in (ending(zombie, manifest_key="wrong"), ending(zombie, "failed", error={"code": "x"})):
+        assert store.finish_all([late]) == {(zombie.id, zombie.fence)}
+    assert store.renew_all([Renewal(zombie.id, zombie.fence, {"percent": 99})], 60) == {zombie.id}
+    with pytest.raises(FenceLost):
+        store.release(zombie.id, zombie.fence)
     assert store.get(zombie.id) == before
     assert store.events(zombie.id) == events
     assert store.due_deliveries(10, 60) == []
-    assert store.finish(heir.id, heir.fence, status="ready").status is JobStatus.READY
-    with pytest.raises(FenceLost):
-        store.finish(zombie.id, zombie.fence, status="ready")
+    assert finish(store, heir, "ready").status is JobStatus.READY
+    assert store.finish_all([ending(zombie)]) == {(zombie.id, zombie.fence)}
 
 
 def test_what_a_dead_owner_held_is_claimed_at_once_and_what_others_hold_is_not(store: SqlStore) -> None:
     for number in range(3):
         created(store, media_id=f"m{number}")
-    dead, ended = store.claim("dead", 60, 2)
-    (living,) = store.claim("living", 60, 1)
-    store.finish(ended.id, ended.fence, status="ready")
+    dead, ended = claim(store, "dead", 60, 2)
+    (living,) = claim(store, "living", 60, 1)
+    finish(store, ended, "ready")
     assert store.end_leases("dead") == 1
-    (heir,) = store.claim("dead", 60, 5)
+    (heir,) = claim(store, "dead", 60, 5)
     assert (heir.id, heir.fence, heir.attempts) == (dead.id, 2, 1), "its owner's death is not the job's fault"
     assert store.get(living.id) == living
-    with pytest.raises(FenceLost):
-        store.renew(dead.id, dead.fence, 60)
+    assert store.renew_all([Renewal(dead.id, dead.fence, None)], 60) == {dead.id}
     assert store.end_leases("nobody") == 0
 
 
 def test_a_lease_that_is_renewed_is_nobody_elses(store: SqlStore) -> None:
     job = claimed(store, lease_s=0.5)
-    store.renew(job.id, job.fence, 60, {"percent": 10})
+    assert store.renew_all([Renewal(job.id, job.fence, {"percent": 10})], 60) == set()
     time.sleep(0.6)
-    assert store.claim("other", 60, 1) == []
-    store.renew(job.id, job.fence, 60)
+    assert claim(store, "other", 60, 1) == []
+    assert store.renew_all([Renewal(job.id, job.fence, None)], 60) == set()
     assert store.get(job.id).progress == {"percent": 10}
 
 
 def test_a_lease_ends_by_itself_after_its_seconds(store: SqlStore) -> None:
     job = claimed(store, lease_s=0.4)
-    assert store.claim("other", 60, 1) == []
+    assert claim(store, "other", 60, 1) == []
     time.sleep(0.5)
-    (taken,) = store.claim("other", 60, 1)
+    (taken,) = claim(store, "other", 60, 1)
     assert (taken.id, taken.fence, taken.taken_over, job.taken_over) == (job.id, 2, True, False)
     assert store.events(job.id)[-1].data == {"attempt": 2, "taken_over": True}
 
@@ -293,13 +287,11 @@ def test_a_job_given_back_without_an_error_waits_its_delay_and_the_attempt_is_no
     store.release(job.id, job.fence, delay_s=0.4)
     given_back = store.get(job.id)
     assert (given_back.status, given_back.lease_owner, given_back.lease_until) == (JobStatus.QUEUED, None, None)
-    assert store.claim("me", 60, 1) == []
-    with pytest.raises(FenceLost):
-        store.finish(job.id, job.fence, status="ready")
-    with pytest.raises(FenceLost):
-        store.renew(job.id, job.fence, 60)
+    assert claim(store, "me", 60, 1) == []
+    assert store.finish_all([ending(job)]) == {(job.id, job.fence)}
+    assert store.renew_all([Renewal(job.id, job.fence, None)], 60) == {job.id}
     time.sleep(0.5)
-    (again,) = store.claim("me", 60, 1)
+    (again,) = claim(store, "me", 60, 1)
     assert (again.fence, again.attempts) == (2, 1)
 
 
@@ -312,33 +304,31 @@ def test_a_waiting_job_shows_why_it_waits_and_so_does_its_event(store: SqlStore)
     assert store.get(job.id).error == AWAY
     (event,) = [event for event in store.events(job.id) if event.kind == "released"]
     assert event.data["error"] == {"code": "storage_unavailable", "message": "no answer"}
-    (again,) = store.claim("me", 60, 1)
+    (again,) = claim(store, "me", 60, 1)
     store.release(again.id, again.fence)
     assert store.get(job.id).error == AWAY, "a dispatcher that stops knows nothing better"
     assert store.events(job.id)[-1].data["error"] is None
 
 
-@pytest.mark.parametrize("ending", ["ready", "cancelled", "cancelled while it waits", "retried"])
-def test_why_a_job_waited_is_forgotten_when_it_ends_or_is_retried(store: SqlStore, ending: str) -> None:
+@pytest.mark.parametrize("how", ["ready", "cancelled", "cancelled while it waits", "retried"])
+def test_why_a_job_waited_is_forgotten_when_it_ends_or_is_retried(store: SqlStore, how: str) -> None:
     job = claimed(store, callback_url="https://a.example/")
     store.release(job.id, job.fence, 0.0, AWAY)
-    if ending == "cancelled while it waits":
+    if how == "cancelled while it waits":
         assert store.request_cancel(job.id).error is None
         assert store.due_deliveries(1, 60)[0].body["error"] is None
         return
-    (again,) = store.claim("me", 60, 1)
-    if ending == "retried":
-        store.finish(again.id, again.fence, status="failed", error=AWAY)
+    (again,) = claim(store, "me", 60, 1)
+    if how == "retried":
+        finish(store, again, "failed", error=AWAY)
         assert store.retry(again.id).error is None
     else:
-        assert store.finish(again.id, again.fence, status=ending).error is None
+        assert finish(store, again, how).error is None
 
 
 def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
     job = claimed(store)
-    ended = store.finish(
-        job.id, job.fence, status="ready", revision="r1", manifest_key="acme/m1/r1/manifest.json", report={"vmaf": 95.5}
-    )
+    ended = finish(store, job, "ready", revision="r1", manifest_key="acme/m1/r1/manifest.json", report={"vmaf": 95.5})
     assert store.get(job.id) == ended
     assert (ended.status, ended.revision, ended.report) == (JobStatus.READY, "r1", {"vmaf": 95.5})
     assert (ended.manifest_key, ended.lease_until, ended.fence) == ("acme/m1/r1/manifest.json", None, 1)
@@ -349,7 +339,7 @@ def test_a_finished_job_keeps_what_it_became(store: SqlStore) -> None:
 def test_what_an_error_says_of_the_farms_inside_stays_with_the_job(store: SqlStore) -> None:
     job = claimed(store, callback_url="https://a.example/")
     error = AWAY | {"detail": {"uri": "s3://inner", "limit": "max_pixels"}}
-    store.finish(job.id, job.fence, status="failed", error=error)
+    finish(store, job, "failed", error=error)
     assert store.get(job.id).error == error
     told = AWAY | {"detail": {"limit": "max_pixels"}}
     assert store.events(job.id)[-1].data == {"attempt": 1, "error": told}
@@ -358,21 +348,12 @@ def test_what_an_error_says_of_the_farms_inside_stays_with_the_job(store: SqlSto
 
 def test_ending_a_job_twice_is_one_ending(store: SqlStore) -> None:
     job = claimed(store, callback_url="https://a.example/")
-    first = store.finish(job.id, job.fence, status="failed", error={"code": "corrupt_media"})
-    assert store.finish(job.id, job.fence, status="failed", error={"code": "other"}) == first
+    first = finish(store, job, "failed", error={"code": "corrupt_media"})
+    assert finish(store, job, "failed", error={"code": "other"}) == first
     assert kinds(store, job) == ["queued", "started", "failed"]
     assert len(store.due_deliveries(10, 60)) == 1
-    with pytest.raises(IllegalMove):
-        store.finish(job.id, job.fence, status="ready")
+    assert store.finish_all([ending(job)]) == {(job.id, job.fence)}
     assert store.get(job.id) == first
-
-
-def test_a_job_cannot_be_ended_as_something_that_is_no_end(store: SqlStore) -> None:
-    job = claimed(store)
-    for status in ("queued", "processing", "done"):
-        with pytest.raises(ValueError, match=status):
-            store.finish(job.id, job.fence, status=status)
-    assert store.get(job.id) == job
 
 
 def test_a_queued_job_is_cancelled_at_once(store: SqlStore) -> None:
@@ -380,7 +361,7 @@ def test_a_queued_job_is_cancelled_at_once(store: SqlStore) -> None:
     cancelled = store.request_cancel(job.id)
     assert (cancelled.status, cancelled.finished_at is not None) == (JobStatus.CANCELLED, True)
     assert store.request_cancel(job.id) == cancelled
-    assert store.claim("me", 60, 1) == []
+    assert claim(store, "me", 60, 1) == []
     assert kinds(store, job) == ["queued", "cancelled"]
     assert [delivery.event for delivery in store.due_deliveries(10, 60)] == ["job.cancelled"]
 
@@ -395,7 +376,7 @@ def test_the_owner_of_a_running_job_learns_that_it_shall_stop(store: SqlStore) -
     assert store.request_cancel(job.id) == asked
     assert store.wishes([job.id, other.id]) == {job.id: Wish(cancel=True, priority="normal"), other.id: nothing}
     assert store.wishes([]) == {}
-    assert store.finish(job.id, job.fence, status="cancelled").status is JobStatus.CANCELLED
+    assert finish(store, job, "cancelled").status is JobStatus.CANCELLED
     assert store.wishes([job.id]) == {}
     assert kinds(store, job) == ["queued", "started", "cancel_requested", "cancelled"]
 
@@ -403,7 +384,7 @@ def test_the_owner_of_a_running_job_learns_that_it_shall_stop(store: SqlStore) -
 def test_a_job_moves_to_another_class_while_it_waits_and_while_it_runs(store: SqlStore) -> None:
     first, second = created(store, media_id="m1"), created(store, media_id="m2")
     assert store.prioritise(second.id, "interactive").priority == "interactive"
-    (running,) = store.claim("me", 60, 1)
+    (running,) = claim(store, "me", 60, 1)
     assert running.id == second.id, "it goes first now"
     store.prioritise(second.id, "bulk")
     assert store.wishes([second.id]) == {second.id: Wish(cancel=False, priority="bulk")}
@@ -419,7 +400,7 @@ def test_a_job_moves_to_another_class_while_it_waits_and_while_it_runs(store: Sq
 def test_a_job_that_was_ready_before_the_cancel_arrived_is_ready(store: SqlStore) -> None:
     job = claimed(store)
     store.request_cancel(job.id)
-    assert store.finish(job.id, job.fence, status="ready").status is JobStatus.READY
+    assert finish(store, job, "ready").status is JobStatus.READY
     with pytest.raises(IllegalMove):
         store.request_cancel(job.id)
 
@@ -427,7 +408,7 @@ def test_a_job_that_was_ready_before_the_cancel_arrived_is_ready(store: SqlStore
 def test_a_cancelled_job_whose_owner_died_is_cancelled_and_not_begun_anew(store: SqlStore) -> None:
     died = claimed(store, lease_s=-1, callback_url="https://a.example/")
     store.request_cancel(died.id)
-    given_back = claimed(store, media_id="m2") if store.claim("heir", 60, 1) == [] else None
+    given_back = claimed(store, media_id="m2") if claim(store, "heir", 60, 1) == [] else None
     assert store.get(died.id).status is JobStatus.CANCELLED
     assert len(store.due_deliveries(10, 60)) == 1
     assert given_back is not None
@@ -436,20 +417,18 @@ def test_a_cancelled_job_whose_owner_died_is_cancelled_and_not_begun_anew(store:
     assert store.get(given_back.id).status is JobStatus.CANCELLED
 
 
-@pytest.mark.parametrize("ending", ["failed", "cancelled"])
-def test_a_job_that_ended_badly_can_be_asked_for_again(store: SqlStore, ending: str) -> None:
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_job_that_ended_badly_can_be_asked_for_again(store: SqlStore, how: str) -> None:
     job = claimed(store)
     store.request_cancel(job.id)
-    store.finish(job.id, job.fence, status=ending, error={"code": "x"})
+    finish(store, job, how, error={"code": "x"})
     again = store.retry(job.id)
     assert (again.status, again.attempts, again.error, again.cancel_requested) == (JobStatus.QUEUED, 0, None, False)
     assert (again.finished_at, again.progress) == (None, {})
-    with pytest.raises(FenceLost):
-        store.finish(job.id, job.fence, status="ready")
-    (mine,) = store.claim("me", 60, 1)
+    assert store.finish_all([ending(job)]) == {(job.id, job.fence)}
+    (mine,) = claim(store, "me", 60, 1)
     assert (mine.fence, mine.attempts) == (2, 1)
-    with pytest.raises(FenceLost):
-        store.finish(job.id, job.fence, status=ending)
+    assert store.finish_all([ending(job, how)]) == {(job.id, job.fence)}
     assert kinds(store, job)[-2:] == ["retried", "started"]
 
 
@@ -457,10 +436,10 @@ def test_what_a_status_does_not_allow_is_refused_and_changes_nothing(store: SqlS
     queued = created(store)
     with pytest.raises(IllegalMove):
         store.retry(queued.id)
-    running = store.claim("me", 60, 1)[0]
+    running = claim(store, "me", 60, 1)[0]
     with pytest.raises(IllegalMove):
         store.retry(running.id)
-    ready = store.finish(running.id, running.fence, status="ready")
+    ready = finish(store, running, "ready")
     for call in (store.retry, store.request_cancel):
         with pytest.raises(IllegalMove):
             call(ready.id)
@@ -471,7 +450,7 @@ def test_what_a_status_does_not_allow_is_refused_and_changes_nothing(store: SqlS
 def test_events_are_read_on_from_where_a_reader_stopped(store: SqlStore) -> None:
     job, other = created(store), created(store, media_id="m2")
     for attempt in range(3):
-        mine, others = store.claim("me", 60, 2)
+        mine, others = claim(store, "me", 60, 2)
         store.release(mine.id, mine.fence, error=AWAY | {"message": f"try {attempt}"})
         store.release(others.id, others.fence)
     first = store.events(job.id, limit=3)
@@ -509,17 +488,17 @@ def test_a_reader_of_events_never_misses_one_that_committed_late(database: Datab
 def test_what_media_put_into_messages_does_not_break_the_store(store: SqlStore) -> None:
     job = claimed(store)
     odd: dict[Any, Any] = {"title": "a\0b\udcff", "ratio": float("nan"), "list": (1, float("inf")), 5: "number as key"}
-    store.renew(job.id, job.fence, 60, odd)
+    store.renew_all([Renewal(job.id, job.fence, odd)], 60)
     kept = {"title": "a\ufffdb?", "ratio": None, "list": [1, None], "5": "number as key"}
     assert store.get(job.id).progress == kept
-    assert store.finish(job.id, job.fence, status="failed", error=odd).error == kept
+    assert finish(store, job, "failed", error=odd).error == kept
     assert store.events(job.id)[-1].data["error"] == kept | {"detail": {}}
 
 
 def test_a_callback_is_owed_from_the_moment_the_job_ends(store: SqlStore) -> None:
     job = claimed(store, callback_url="https://a.example/hook", metadata={"ref": 7})
     assert store.due_deliveries(10, 60) == []
-    store.finish(job.id, job.fence, status="ready", revision="r1", manifest_key="k")
+    finish(store, job, "ready", revision="r1", manifest_key="k")
     (owed,) = store.due_deliveries(10, 60)
     assert (owed.job_id, owed.event, owed.url, owed.attempts) == (job.id, "job.ready", "https://a.example/hook", 1)
     assert owed.body["metadata"] == {"ref": 7}
@@ -546,13 +525,13 @@ def test_callbacks_that_are_owed_are_counted_with_the_lateness_of_the_one_that_i
 
 def test_a_job_without_a_callback_owes_none(store: SqlStore) -> None:
     job = claimed(store)
-    store.finish(job.id, job.fence, status="ready")
+    finish(store, job, "ready")
     assert store.due_deliveries(10, 60) == []
 
 
 def test_a_callback_is_tried_again_when_it_is_due_until_it_is_given_up(store: SqlStore) -> None:
     job = claimed(store, callback_url="https://a.example/hook")
-    store.finish(job.id, job.fence, status="failed", error={"code": "x"})
+    finish(store, job, "failed", error={"code": "x"})
     (first,) = store.due_deliveries(10, 60)
     store.delivery_failed(first.id, 503, 0.4)
     assert store.due_deliveries(10, 60) == []
@@ -579,11 +558,11 @@ CREATE_FOREVER = """
 import sys
 from cluster.jobs import open_store
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import counts, new_job
+from tests.support.jobs import create, new_job
 store = open_store(DatabaseSettings(database_url=sys.argv[1]))
 number = 0
 while True:
-    job, _ = store.create(new_job(media_id=str(number)), f"key {number}")
+    job, _ = create(store, new_job(media_id=str(number)), f"key {number}")
     number += 1
     print(job.id, flush=True)
 """
@@ -601,7 +580,7 @@ def test_a_writer_that_is_killed_loses_no_job_that_it_acknowledged(database: Dat
     for job_id in acknowledged:
         assert kinds(store, store.get(job_id)) == ["queued"]
     assert counts(store)[JobStatus.QUEUED] - len(acknowledged) in (0, 1)
-    store.create(new_job())
+    create(store, new_job())
 
 
 def test_a_store_answers_a_ping_when_its_tables_are_of_this_version(store: SqlStore) -> None:

@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import delete
 
 from cluster.errors import FenceLost, IllegalMove
-from cluster.jobs import JobStatus, SqlStore
+from cluster.jobs import Ending, JobStatus, Renewal, SqlStore
 from cluster.jobs.tables import jobs
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 
 JOBS = st.integers(0, 3)
 STALE = st.integers(0, 2)  # how many leases ago the caller had the job
@@ -50,7 +50,7 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
 
         def pick(self, number: int) -> Expected:
             while number >= len(self.jobs):
-                job, _ = store.create(new_job(media_id=str(len(self.jobs)), callback_url="https://a.example/"))
+                job, _ = create(store, new_job(media_id=str(len(self.jobs)), callback_url="https://a.example/"))
                 self.jobs.append(Expected(job.id))
             return self.jobs[number]
 
@@ -74,24 +74,22 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
                 job.fence += 1
                 job.attempts += 1
                 wanted.append((job.id, job.fence, job.attempts))
-            assert [(job.id, job.fence, job.attempts) for job in store.claim("me", 600, limit)] == wanted
+            assert [(job.id, job.fence, job.attempts) for job in claim(store, "me", 600, limit)] == wanted
 
         @rule(number=JOBS)
         def lease_runs_out(self, number: int) -> None:
             job = self.pick(number)
             if job.status == "processing":
-                store.renew(job.id, job.fence, -1)
+                store.renew_all([Renewal(job.id, job.fence, None)], -1)
                 job.expired = True
 
         @rule(number=JOBS, stale=STALE)
         def renew(self, number: int, stale: int) -> None:
             job = self.pick(number)
-            if job.holds(job.fence - stale):
-                store.renew(job.id, job.fence, 600)
-                job.expired = False
-            else:
-                with pytest.raises(FenceLost):
-                    store.renew(job.id, job.fence - stale, 600)
+            fence = job.fence - stale
+            lost = store.renew_all([Renewal(job.id, fence, None)], 600)
+            assert lost == (set() if job.holds(fence) else {job.id})
+            job.expired &= bool(lost)
 
         @rule(number=JOBS, stale=STALE, error=ERRORS)
         def release(self, number: int, stale: int, error: dict[str, str] | None) -> None:
@@ -111,17 +109,13 @@ def machine(store: SqlStore) -> type[RuleBasedStateMachine]:
         def finish(self, number: int, stale: int, ending: str) -> None:
             job = self.pick(number)
             fence = job.fence - stale
+            lost = store.finish_all([Ending(job.id, fence, JobStatus(ending))])
             if job.holds(fence):
-                store.finish(job.id, fence, status=ending)
+                assert lost == set()
                 self.end(job, ending)
-            elif stale or job.status == "queued":
-                with pytest.raises(FenceLost):
-                    store.finish(job.id, fence, status=ending)
-            elif job.status == ending:
-                store.finish(job.id, fence, status=ending)
             else:
-                with pytest.raises(IllegalMove):
-                    store.finish(job.id, fence, status=ending)
+                is_again = not stale and job.status == ending
+                assert lost == (set() if is_again else {(job.id, fence)})
 
         @rule(number=JOBS)
         def cancel(self, number: int) -> None:

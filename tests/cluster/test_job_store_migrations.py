@@ -14,7 +14,7 @@ from cluster.jobs import SqlStore, migrations, open_store
 from cluster.jobs.database import Database, open_engine
 from cluster.jobs.tables import metadata
 from cluster.settings import DatabaseSettings
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -43,7 +43,7 @@ def test_the_comparison_with_the_code_notices_a_difference(database: DatabaseSet
 
 
 def test_upgrading_again_keeps_what_is_there(store: SqlStore) -> None:
-    job, _ = store.create(new_job())
+    job, _ = create(store, new_job())
     store.upgrade()
     assert store.get(job.id) == job
 
@@ -59,7 +59,7 @@ def test_several_processes_may_upgrade_at_once(database: DatabaseSettings) -> No
 
 def test_a_database_without_the_tables_says_what_to_do(database: DatabaseSettings) -> None:
     store = open_store(database)
-    for call in (store.ping, store.backlog, lambda: store.create(new_job())):
+    for call in (store.ping, store.backlog, lambda: create(store, new_job())):
         with pytest.raises(StoreOutdated, match="farm db upgrade"):
             call()
     store.close()
@@ -127,7 +127,7 @@ def test_a_database_of_the_first_revision_keeps_its_jobs_and_their_events(databa
     job = store.get(NOBODY)
     assert (job.recipe, job.batch_id) == ({"name": "standard"}, None)
     assert [event.kind for event in store.events(NOBODY)] == ["queued"]
-    (claimed,) = store.claim("me", 60, 1)
+    (claimed,) = claim(store, "me", 60, 1)
     assert claimed.recipe == {"name": "standard"}
     store.close()
 

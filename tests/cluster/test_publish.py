@@ -8,12 +8,12 @@ from cluster.publish import publish
 from cluster.settings import StorageSettings
 from cluster.storage import open_storage
 from cluster.work import Work
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from pipelines.errors import ProofFailed
 
 
 def work_for(output: Path) -> Work:
-    recipe = load_recipe("preview")
+    recipe = load_preset("preview")
     return Work(
         job_id="job-1",
         org="acme",

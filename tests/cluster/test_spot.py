@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cluster import spot
 from cluster.errors import ClusterUnreachable
 from cluster.spot import REBALANCE, TERMINATION, SpotNotices, watch
 from tests.support.ports import free_ports
@@ -56,7 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def metadata() -> Iterator[Metadata]:
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
+    monkeypatch.setattr(spot, "LOOK_S", 0.01)
     server = Metadata()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -77,7 +79,7 @@ class Drains(list[tuple[str, float | None]]):
 
 def test_a_notice_drains_the_node_with_the_time_that_it_leaves_and_ends_the_watch(metadata: Metadata) -> None:
     drains = Drains()
-    watching = threading.Thread(target=watch, args=(SpotNotices(metadata.address), drains, 0.02))
+    watching = threading.Thread(target=watch, args=(SpotNotices(metadata.address), drains))
     watching.start()
     while metadata.looks < 10:  # nothing is announced yet
         assert watching.is_alive()
@@ -96,7 +98,7 @@ def test_a_notice_drains_the_node_with_the_time_that_it_leaves_and_ends_the_watc
 def test_a_recommendation_drains_once_and_the_notice_after_it_says_when(metadata: Metadata) -> None:
     drains = Drains()
     metadata.notices[REBALANCE] = {"noticeTime": "2026-11-26T20:00:00Z"}
-    watching = threading.Thread(target=watch, args=(SpotNotices(metadata.address), drains, 0.02))
+    watching = threading.Thread(target=watch, args=(SpotNotices(metadata.address), drains))
     watching.start()
     while metadata.looks < 20:
         assert watching.is_alive()
@@ -124,7 +126,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again_until_it_drains(metadata:
         if len(tried) < 3:
             raise ClusterUnreachable("starting again")
 
-    watch(SpotNotices(metadata.address), drain, 0.01)
+    watch(SpotNotices(metadata.address), drain)
     assert len(tried) == 3
 
 
@@ -142,6 +144,6 @@ def test_a_service_that_is_not_there_is_told_of_once_and_looked_for_again(
     notices.termination = termination  # type: ignore[method-assign]
     metadata.notices[TERMINATION] = in_two_minutes()
     with caplog.at_level(logging.WARNING):
-        watch(notices, drains, 0.01)
+        watch(notices, drains)
     assert len(drains) == 1
     assert len([line for line in caplog.messages if "does not answer" in line]) == 1

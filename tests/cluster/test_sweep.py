@@ -13,7 +13,7 @@ from cluster.jobs.model import new_id
 from cluster.settings import DatabaseSettings
 from cluster.storage import Storage, open_storage
 from cluster.sweep import sweep_now_and_then, sweep_scratch, sweep_storage
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, finish, new_job
 from tests.support.proxy import proxying
 from tests.support.seaweed import Seaweed
 
@@ -29,9 +29,9 @@ def jobs(tmp_path: Path) -> JobStore:
 
 
 def failed(jobs: JobStore) -> str:
-    job, _ = jobs.create(new_job())
-    (mine,) = jobs.claim("me", 60, 1)
-    jobs.finish(mine.id, mine.fence, status="failed", error={"code": "x"})
+    job, _ = create(jobs, new_job())
+    (mine,) = claim(jobs, "me", 60, 1)
+    finish(jobs, mine, "failed", error={"code": "x"})
     return job.id
 
 
@@ -47,7 +47,7 @@ def aged(storage: Storage, key: str, age_s: float) -> None:
 
 def test_only_folders_of_jobs_that_have_ended_are_swept(storage: Storage, jobs: JobStore) -> None:
     over, forgotten = failed(jobs), new_id()
-    queued, _ = jobs.create(new_job())
+    queued, _ = create(jobs, new_job())
     kept = {f"scratch/{queued.id}/n/plan.json", "scratch/renders/a.exr", "scratch/a.exr", "acme/m1/r/manifest.json"}
     for key in kept | {f"scratch/{over}/n/plan.json", f"scratch/{over}/n/a.mp4", f"scratch/{forgotten}/n/plan.json"}:
         storage.put_bytes(key, b"x")

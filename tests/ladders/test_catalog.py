@@ -44,8 +44,8 @@ def test_the_packaged_ladders_have_exact_sixteen_to_nine_rungs() -> None:
 def test_a_recipe_of_the_users_is_read_from_its_file(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
 
-    assert catalog.load_recipe(str(path)).name == "mine"
-    assert catalog.load_recipe(path) == catalog.load_file(path)
+    assert catalog.Recipes().find(str(path)) == catalog.load_file(path)
+    assert catalog.load_file(path).name == "mine"
 
 
 def test_a_farm_offers_the_recipes_of_a_folder_beside_the_packaged_ones(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_folder_with_a_broken_recipe_is_refused_whole(tmp_path: Path) -> None:
 
 def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UnknownRecipe, match=r"did you mean standard.*known: archive, audio, av1"):
-        catalog.load_recipe("standrad")
+        catalog.Recipes().find("standrad")
 
 
 @pytest.mark.parametrize("name", ["../standard", "./mine.yaml", "mine.yaml", "", "standard\n", "x" * 10_000])

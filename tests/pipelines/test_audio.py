@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from pipelines.audio import AudioProof, AudioRequest, encode_audio
 from pipelines.audio_encode import AAC_FRAME_SAMPLES, Shape
 from pipelines.audio_timeline import Timeline
@@ -40,14 +40,19 @@ def encoded(
     return encode_audio(request, lambda _: None).tracks
 
 
-def samples(path: str | Path) -> NDArray[np.float32]:
+def made(out_dir: Path, proof: AudioProof) -> Path:
+    """The file of an encoded track."""
+    return out_dir / f"{proof.name}.mp4"
+
+
+def samples(path: Path) -> NDArray[np.float32]:
     """(channels, samples) as a player gets them."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
     return np.concatenate(frames, axis=1)
 
 
-def loudness(path: str | Path, rate: int = 48_000) -> NDArray[np.float64]:
+def loudness(path: Path, rate: int = 48_000) -> NDArray[np.float64]:
     """Root mean square of every millisecond of the first channel."""
     wave = samples(path)[0].astype(np.float64)
     step = rate // 1000
@@ -55,7 +60,7 @@ def loudness(path: str | Path, rate: int = 48_000) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((whole**2).mean(axis=1)))
 
 
-def loud_parts_ms(path: str | Path, rate: int = 48_000) -> list[int]:
+def loud_parts_ms(path: Path, rate: int = 48_000) -> list[int]:
     """Where each loud part begins."""
     loud = loudness(path, rate) > 0.3
     return [i for i in range(len(loud)) if loud[i : i + 20].all() and not loud[max(0, i - 20) : i].any()]
@@ -71,7 +76,7 @@ def test_sound_stays_in_step_with_the_picture_to_five_milliseconds(tmp_path: Pat
     (proof,) = encoded(source, tmp_path, replace(TRACK, stream_index=1), start_s=start_s, duration_s=3.0)
     assert proof.samples == proof.expected_samples == 144_000
     assert abs(proof.start_offset_ms) <= 5
-    for found, wanted in zip(loud_parts_ms(proof.path), (0, 1000, 2000), strict=True):
+    for found, wanted in zip(loud_parts_ms(made(tmp_path, proof)), (0, 1000, 2000), strict=True):
         assert abs(found - wanted) <= 5
 
 
@@ -82,12 +87,12 @@ def test_sound_stays_in_step_with_all_pictures_when_the_first_one_came_late_or_e
     times = (60, *(60 + late_ms + round(number * 1000 / 30) for number in range(1, 90)))
     source = clip(suffix="mkv", frames=90, bframes=0, pts=times, time_base=Fraction(1, 1000), audio=(Sound(),))
     found = inspect(InspectRequest(str(source), Limits(), "video"), lambda _: None)
-    plan, rows = make_plan(found.info, found.index, load_recipe("preview"), target_chunks=1)
+    plan, rows = make_plan(found.info, found.index, load_preset("preview"), target_chunks=1)
     assert plan.video is not None
     assert found.index is not None
     assert [row.source for row in rows] == list(found.index.pts), "every frame once"
     (proof,) = encoded(source, tmp_path, *plan.audio, start_s=plan.start_s, duration_s=plan.duration_s)
-    for whole_s, heard_ms in zip((1, 2), loud_parts_ms(proof.path)[-2:], strict=True):
+    for whole_s, heard_ms in zip((1, 2), loud_parts_ms(made(tmp_path, proof))[-2:], strict=True):
         for row in rows[1:]:
             moved_ms = float(1000 * (row.pts * plan.video.time_base - row.source * found.index.time_base))
             assert abs(heard_ms - 1000 * whole_s - moved_ms) <= 5
@@ -98,16 +103,16 @@ def test_sound_that_begins_before_the_picture_is_trimmed(tmp_path: Path) -> None
     (proof,) = encoded(source, tmp_path, TRACK, start_s=Fraction(3, 10), duration_s=3.0)
     assert proof.samples == 144_000
     assert proof.silence_s == 0
-    assert loud_parts_ms(proof.path) == pytest.approx([700, 1700, 2700], abs=2)
+    assert loud_parts_ms(made(tmp_path, proof)) == pytest.approx([700, 1700, 2700], abs=2)
 
 
 def test_sound_that_begins_after_the_picture_is_padded(tmp_path: Path) -> None:
     source = clip(frames=90, suffix="mp4", audio=(Sound(start_s=0.5, seconds=2.0),))
     (proof,) = encoded(source, tmp_path, replace(TRACK, stream_index=1), duration_s=3.0)
     assert proof.silence_s == pytest.approx(0.5, abs=0.03)
-    assert loudness(proof.path)[20:480].max() < 0.01
-    assert loud_parts_ms(proof.path) == pytest.approx([1000, 2000], abs=3)
-    assert loudness(proof.path)[2600:].max() < 0.01  # and to the picture's end
+    assert loudness(made(tmp_path, proof))[20:480].max() < 0.01
+    assert loud_parts_ms(made(tmp_path, proof)) == pytest.approx([1000, 2000], abs=3)
+    assert loudness(made(tmp_path, proof))[2600:].max() < 0.01  # and to the picture's end
 
 
 def test_sound_longer_than_the_picture_ends_with_it(tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_without_a_picture_the_track_is_as_long_as_the_sound(tmp_path: Path) -> 
     source = clip(codec=None, suffix="flac", audio=(Sound(codec="flac", rate_hz=44_100, seconds=2.5),))
     (proof,) = encoded(source, tmp_path, TRACK, duration_s=99.0, has_video=False)
     assert proof.samples == proof.expected_samples == 120_000
-    assert samples(proof.path).shape[1] >= 120_000
+    assert samples(made(tmp_path, proof)).shape[1] >= 120_000
 
 
 def without_packets(source: Path, target: Path, dropped: range) -> Path:
@@ -139,15 +144,15 @@ def test_a_hole_is_filled_with_silence_of_its_length(tmp_path: Path) -> None:
     source = without_packets(whole, tmp_path / "hole.mkv", range(25, 40))  # 1024 samples each
     (proof,) = encoded(source, tmp_path, TRACK, duration_s=3.0)
     assert proof.silence_s == pytest.approx(15 * 1024 / 48_000, abs=0.002)
-    assert loudness(proof.path)[545:845].max() < 0.01
-    assert loud_parts_ms(proof.path) == pytest.approx([0, 1000, 2000], abs=2)
+    assert loudness(made(tmp_path, proof))[545:845].max() < 0.01
+    assert loud_parts_ms(made(tmp_path, proof)) == pytest.approx([0, 1000, 2000], abs=2)
 
 
 def test_one_missing_packet_shifts_nothing(tmp_path: Path) -> None:
     whole = clip(codec=None, suffix="mkv", audio=(Sound(seconds=3.0),))
     source = without_packets(whole, tmp_path / "hole.mkv", range(30, 31))
     (proof,) = encoded(source, tmp_path, TRACK, duration_s=3.0)
-    assert loud_parts_ms(proof.path) == pytest.approx([0, 1000, 2000], abs=3)
+    assert loud_parts_ms(made(tmp_path, proof)) == pytest.approx([0, 1000, 2000], abs=3)
 
 
 def damaged(source: Path, target: Path, every: int) -> Path:
@@ -168,7 +173,7 @@ def test_packets_that_do_not_decode_become_silence_and_are_counted(tmp_path: Pat
     (proof,) = encoded(source, tmp_path, TRACK, duration_s=3.0)
     assert 5 <= proof.lost_packets <= 8
     assert proof.samples == 144_000
-    starts = loud_parts_ms(proof.path)
+    starts = loud_parts_ms(made(tmp_path, proof))
     assert [start for start in starts if start % 1000 <= 5 or start % 1000 >= 995] == starts
 
 
@@ -196,11 +201,11 @@ def test_all_tracks_and_bitrates_come_from_one_reading_in_the_order_asked_for(tm
     assert [proof.name for proof in proofs] == ["nor-low", "eng", "nor"]
     assert [proof.samples for proof in proofs] == [88_200, 96_000, 96_000]
     for proof, language, hertz in zip(proofs, ("nor", "eng", "nor"), (880, 440, 880), strict=True):
-        with av.open(proof.path) as container:
+        with av.open(made(tmp_path, proof)) as container:
             stream = container.streams.audio[0]
             assert (stream.language, stream.codec_context.profile) == (language, "LC")
             rate = stream.codec_context.sample_rate
-        wave = samples(proof.path)[0][rate // 4 : rate * 3 // 4]
+        wave = samples(made(tmp_path, proof))[0][rate // 4 : rate * 3 // 4]
         spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
         assert np.argmax(spectrum) * rate / len(wave) == pytest.approx(hertz, abs=3)
     assert proofs[0].bitrate_bps < proofs[2].bitrate_bps
@@ -224,18 +229,18 @@ def test_any_rate_and_sample_format_arrives_in_time_and_at_its_level(tmp_path: P
         stream = container.streams.audio[0]
         start_s = Fraction((stream.start_time or 0) * stream.time_base.numerator, stream.time_base.denominator)
     (proof,) = encoded(source, tmp_path, TRACK, start_s=start_s, duration_s=2.5)
-    starts = loud_parts_ms(proof.path)
+    starts = loud_parts_ms(made(tmp_path, proof))
     assert starts[1:] == pytest.approx([starts[0] + 1000, starts[0] + 2000], abs=4)
     # MP3 says nothing of its encoder's delay here; all others start exactly
     assert starts[0] <= (60 if suffix == "mp3" else 5)
-    quiet = loudness(proof.path)[300:900].mean()
+    quiet = loudness(made(tmp_path, proof))[300:900].mean()
     assert quiet == pytest.approx(0.2 / np.sqrt(2), rel=0.06)
 
 
 def levels(tmp_path: Path, source: Path, channels: int = 2) -> dict[int, list[float]]:
     """How loud each tone of the made 5.1 track is in each output channel, against how it was made."""
     (proof,) = encoded(source, tmp_path, replace(TRACK, channels=channels, bitrate_bps=256_000))
-    wave = samples(proof.path)[:, 4_800:43_200]
+    wave = samples(made(tmp_path, proof))[:, 4_800:43_200]
     window = np.hanning(wave.shape[1])
     spectrum = np.abs(np.fft.rfft(wave * window, axis=1)) * 2 / window.sum() / 0.2
     return {
@@ -282,7 +287,7 @@ def loud_surround(path: Path) -> Path:
 
 def test_a_loud_downmix_does_not_clip(tmp_path: Path) -> None:
     (proof,) = encoded(loud_surround(tmp_path / "loud.mkv"), tmp_path, replace(TRACK, bitrate_bps=256_000))
-    wave = samples(proof.path)[:, 4_800:91_200]
+    wave = samples(made(tmp_path, proof))[:, 4_800:91_200]
     assert 0.8 < np.abs(wave).max() <= 1.0
     spectrum = np.abs(np.fft.rfft(wave[0] * np.hanning(wave.shape[1])))
     fundamental = int(np.argmax(spectrum))
@@ -311,7 +316,7 @@ def test_a_stream_that_changes_its_rate_and_channels_midway_goes_on_in_time(tmp_
         start_s = Fraction(container.streams.audio[0].start_time or 0, 90_000)
     (proof,) = encoded(joined_ts(first, second), tmp_path, TRACK, start_s=start_s, duration_s=4.0)
     assert proof.samples == 192_000
-    starts = loud_parts_ms(proof.path)
+    starts = loud_parts_ms(made(tmp_path, proof))
     assert starts == pytest.approx([starts[0] + second * 1000 for second in range(4)], abs=30)
 
 
@@ -320,7 +325,7 @@ def test_a_clock_that_starts_again_midway_loses_nothing(tmp_path: Path) -> None:
     with av.open(str(once)) as container:
         start_s = Fraction(container.streams.audio[0].start_time or 0, 90_000)
     (proof,) = encoded(joined_ts(once, once), tmp_path, TRACK, start_s=start_s, duration_s=6.0)
-    assert len(loud_parts_ms(proof.path)) == 6
+    assert len(loud_parts_ms(made(tmp_path, proof))) == 6
     assert proof.silence_s < 0.2
 
 
@@ -328,20 +333,20 @@ def test_nothing_of_the_sources_metadata_reaches_the_track(tmp_path: Path) -> No
     tags = (("location", "+48.8584+002.2945/"), ("comment", "secret words"), ("title", "my title"))
     source = clip(suffix="mov", frames=60, metadata=tags, audio=(Sound(title="private name"),))
     (proof,) = encoded(source, tmp_path, replace(TRACK, stream_index=1))
-    content = Path(proof.path).read_bytes()
+    content = made(tmp_path, proof).read_bytes()
     for secret in (b"48.8584", b"secret words", b"my title", b"private name", b"Lavc", b"Lavf", str(tmp_path).encode()):
         assert secret not in content
-    with av.open(proof.path) as container:
+    with av.open(made(tmp_path, proof)) as container:
         assert "creation_time" not in container.metadata | container.streams.audio[0].metadata
 
 
 def test_the_edit_list_hides_exactly_the_priming(tmp_path: Path) -> None:
     source = clip(codec=None, suffix="mkv", audio=(Sound(codec="pcm_s16le"),))
     (proof,) = encoded(source, tmp_path, TRACK)
-    with av.open(proof.path) as container:
+    with av.open(made(tmp_path, proof)) as container:
         first = next(packet for packet in container.demux(audio=0) if packet.size)
         assert first.pts == -AAC_FRAME_SAMPLES
-    assert samples(proof.path).shape[1] - 96_000 < AAC_FRAME_SAMPLES  # the rest of the last frame
+    assert samples(made(tmp_path, proof)).shape[1] - 96_000 < AAC_FRAME_SAMPLES  # the rest of the last frame
 
 
 class Recorder:
@@ -413,7 +418,7 @@ def test_a_container_without_exact_times_keeps_its_step(tmp_path: Path) -> None:
     source = remuxed(clip(frames=90, audio=(Sound(rate_hz=44_100),)), "mkv")  # milliseconds
     (proof,) = encoded(source, tmp_path, replace(TRACK, stream_index=1), duration_s=3.0)
     assert proof.silence_s < 0.03
-    assert loud_parts_ms(proof.path) == pytest.approx([0, 1000, 2000], abs=5)
+    assert loud_parts_ms(made(tmp_path, proof)) == pytest.approx([0, 1000, 2000], abs=5)
 
 
 def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ FPS, GOP = 30, 60
 def source(seconds: int, key_every: int, *, chunkable: bool = True) -> tuple[FrameIndex, list[FrameRow]]:
     count = seconds * FPS
     keys = tuple(range(0, count, key_every))
-    found = FrameIndex(0, Fraction(1, FPS), tuple(range(count)), keys, "pts", chunkable, None, 1)
+    found = FrameIndex(Fraction(1, FPS), tuple(range(count)), keys, "pts", chunkable, None, 1)
     return found, [FrameRow(n, n) for n in range(count)]
 
 
@@ -61,7 +61,7 @@ def test_chunks_with_a_tone_map_are_long_enough_to_pay_for_its_table() -> None:
 
 def test_a_cut_moves_a_little_to_where_much_less_is_decoded_in_vain() -> None:
     count = 120 * FPS
-    found = FrameIndex(0, Fraction(1, FPS), tuple(range(count)), (0, 64 * FPS), "pts", True, None, 1)
+    found = FrameIndex(Fraction(1, FPS), tuple(range(count)), (0, 64 * FPS), "pts", True, None, 1)
     rows = [FrameRow(n, n) for n in range(count)]
     cuts = cut(found, rows, fps=FPS, gop_frames=GOP, target_chunks=2, tone_map=False, deinterlace=False)
     assert [c.start_frame for c in cuts] == [0, 64 * FPS]
@@ -95,7 +95,7 @@ def test_a_deinterlaced_chunk_also_sees_the_frames_beside_it() -> None:
 
 
 def test_neighbours_are_source_frames_even_where_the_output_repeats_or_drops_some() -> None:
-    found = FrameIndex(0, Fraction(1, 1000), tuple(range(0, 4000, 10)), (0, 1000, 2000, 3000), "pts", True, None, 10)
+    found = FrameIndex(Fraction(1, 1000), tuple(range(0, 4000, 10)), (0, 1000, 2000, 3000), "pts", True, None, 10)
     rows = [FrameRow(n * 20, n) for n in range(200)]  # every second source frame
     middle = at_bounds(found, rows, [0, 60, 120, 200], deinterlace=True)[1]
     assert middle.lead == (1190,)

@@ -24,7 +24,7 @@ NTSC = Fraction(30_000, 1001)
 
 
 def index(pts: list[int], time_base: Fraction = MS, last: int = 40, matching: str = "pts") -> FrameIndex:
-    return FrameIndex(0, time_base, tuple(pts), (pts[0],), matching, True, None, last)  # type: ignore[arg-type]
+    return FrameIndex(time_base, tuple(pts), (pts[0],), matching, True, None, last)  # type: ignore[arg-type]
 
 
 def grid(rate: Fraction, count: int, time_base: Fraction = MS, jitter: float = 0.0, seed: int = 1) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from pipelines import version
 from pipelines.identity import identities
 from pipelines.inspect import InspectRequest, inspect
@@ -23,7 +23,7 @@ SOURCE = ("s3://uploads/a.mp4", "etag")
 def plan() -> Plan:
     path = clip(audio=(Sound(),))
     found = inspect(InspectRequest(str(path), Limits(), "auto"), lambda _: None)
-    return make_plan(found.info, found.index, load_recipe("standard"), target_chunks=2)[0]
+    return make_plan(found.info, found.index, load_preset("standard"), target_chunks=2)[0]
 
 
 def variants(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

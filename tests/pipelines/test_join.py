@@ -16,7 +16,7 @@ from pipelines.errors import ProofFailed
 from pipelines.join import JoinRequest, RenditionProof
 from pipelines.plan import RenditionPlan, VideoPlan
 from pipelines.wire import from_wire, to_wire
-from tests.support.chunks import Joined, Planned, encode, encode_and_join, join_paths, lossless, planned
+from tests.support.chunks import Joined, Planned, encode, encode_and_join, encoded_file, join_paths, lossless, planned
 from tests.support.media import clip, folder, frame_numbers
 
 SMALL: dict[str, Any] = {"width": 160, "height": 96, "frames": 60, "gop": 20}
@@ -53,8 +53,9 @@ def three_chunks() -> tuple[Planned, list[Path]]:
     """A constant-rate video in three chunks of 20 frames, each with two key frames."""
     video = planned(clip(**SMALL), chunks=3, timing="constant", renditions=encoded_as("h264"))
     target = folder() / "three-chunks"
-    results = [encode(video, chunk, target) for chunk in video.video.chunks]
-    return video, [Path(result.renditions[0].path) for result in results]
+    for chunk in video.video.chunks:
+        encode(video, chunk, target)
+    return video, [encoded_file(target, chunk) for chunk in video.video.chunks]
 
 
 def rejoined(tmp_path: Path, paths: list[Path] | None = None, **changes: Any) -> Joined:
@@ -157,8 +158,9 @@ def test_a_chunk_of_other_parameter_sets_is_found_out(tmp_path: Path) -> None:
         timing="constant",
         renditions=encoded_as("h264", profile="baseline"),
     )
-    strange = encode(other, other.video.chunks[1], tmp_path)
-    refused(tmp_path, "2 different parameter sets", [chunks[0], Path(strange.renditions[0].path), chunks[2]])
+    encode(other, other.video.chunks[1], tmp_path)
+    strange = encoded_file(tmp_path, other.video.chunks[1])
+    refused(tmp_path, "2 different parameter sets", [chunks[0], strange, chunks[2]])
 
 
 def test_key_frames_off_the_grid_are_found_out(tmp_path: Path) -> None:

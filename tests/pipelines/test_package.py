@@ -15,9 +15,9 @@ import av
 import pytest
 
 from pipelines.bitrates import peak_bps
-from pipelines.check import Packed, check_package
+from pipelines.check import PackageCheck, Packed, check_package, package_files
 from pipelines.errors import EncodeFailed, ProofFailed
-from pipelines.package import PackageAudio, PackageRendition, PackageRequest, PackageResult, audio_tracks, package
+from pipelines.package import PackageAudio, PackageRendition, PackageRequest, audio_tracks, package
 from pipelines.playlists import read_media_playlist, read_mpd
 from pipelines.segments import scan_file
 from tests.support.joined import write_aac, write_video
@@ -33,14 +33,16 @@ class Made:
     """A package, and what it was made of."""
 
     request: PackageRequest
-    result: PackageResult
+    check: PackageCheck
     root: Path
     master: str = field(init=False)
     mpd: str = field(init=False)
+    files: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.master = (self.root / "hls/master.m3u8").read_text() if self.request.hls else ""
         self.mpd = (self.root / "dash/manifest.mpd").read_text() if self.request.dash else ""
+        self.files = package_files(self.root)
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +114,15 @@ def check_again(made: Made, **changes: Any) -> None:
 
 def test_hls_and_dash_share_one_set_of_segments_in_the_agreed_tree(whole: Made) -> None:
     segments = [f"video/{rung}/seg_{n:05d}.m4s" for rung in ("high", "low") for n in (1, 2, 3)]
-    assert [name for name in whole.result.files if name.startswith("video/") and "seg" in name] == segments
-    assert {name for name in whole.result.files if "seg" not in name} == {
+    assert [name for name in whole.files if name.startswith("video/") and "seg" in name] == segments
+    assert {name for name in whole.files if "seg" not in name} == {
         "audio/eng/init.mp4", "dash/manifest.mpd", "hls/audio-eng.m3u8", "hls/iframes-high.m3u8",
         "hls/iframes-low.m3u8", "hls/master.m3u8", "hls/video-high.m3u8", "hls/video-low.m3u8", "mp4/high.mp4",
         "video/high/init.mp4", "video/low/init.mp4",
     }  # fmt: skip
-    assert whole.result.check.segments == 3
-    assert (whole.result.check.shortest_segment_s, whole.result.check.longest_segment_s) == (2.0, 2.0)
-    assert whole.result.check.duration_s == pytest.approx(130 / 30)
+    assert whole.check.segments == 3
+    assert (whole.check.shortest_segment_s, whole.check.longest_segment_s) == (2.0, 2.0)
+    assert whole.check.duration_s == pytest.approx(130 / 30)
 
 
 def test_the_master_playlist_tells_players_what_they_choose_by(whole: Made) -> None:
@@ -197,12 +199,12 @@ def test_the_same_input_gives_the_same_bytes(whole: Made, tmp_path: Path) -> Non
     again = tmp_path / "again"
     again.mkdir()
     package(replace(whole.request, out_dir=str(again)), ignore)
-    for name in whole.result.files:
+    for name in whole.files:
         assert (again / name).read_bytes() == (whole.root / name).read_bytes(), name
 
 
 def test_outputs_carry_no_paths_times_or_versions_of_ours(whole: Made, files: Path) -> None:
-    for name in whole.result.files:
+    for name in whole.files:
         content = (whole.root / name).read_bytes()
         for secret in (str(files).encode(), str(whole.root).encode(), b"Lavf", b"Lavc", b"location"):
             assert secret not in content, f"{secret!r} in {name}"
@@ -258,7 +260,7 @@ def test_audio_alone_is_one_variant_per_bitrate_with_the_languages_beside_it(
     variants = made.master.split("#EXT-X-STREAM-INF")[1:]
     assert {variant.splitlines()[1] for variant in variants} == {"audio-eng.m3u8", "audio-low.m3u8"}
     assert made.master.count("#EXT-X-MEDIA") == 3
-    assert made.result.check.segments == 3
+    assert made.check.segments == 3
 
 
 def test_a_track_without_a_language_is_packaged(make: Callable[..., Made], files: Path) -> None:
@@ -277,8 +279,8 @@ def test_a_video_without_audio_is_packaged(make: Callable[..., Made]) -> None:
 def test_a_video_of_one_frame_is_packaged(make: Callable[..., Made], tmp_path: Path) -> None:
     path = write_video(tmp_path / "one.mp4", frames=1)
     made = make(renditions=(PackageRendition("one", str(path), mp4=True),), audio=())
-    assert made.result.check.segments == 1
-    assert made.result.check.duration_s == pytest.approx(1 / 30)
+    assert made.check.segments == 1
+    assert made.check.duration_s == pytest.approx(1 / 30)
 
 
 @pytest.mark.parametrize(("codec", "tag"), [("libx265", "hvc1."), ("libsvtav1", "av01.")])
@@ -295,7 +297,7 @@ def test_hevc_and_av1_are_packaged_and_downloadable(
 
 
 def test_only_an_mp4_is_made_when_only_that_is_asked_for(make: Callable[..., Made]) -> None:
-    assert make(hls=False, dash=False).result.files == ("mp4/high.mp4",)
+    assert make(hls=False, dash=False).files == ["mp4/high.mp4"]
 
 
 @pytest.mark.parametrize("rate", [Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(25, 2)])
@@ -308,8 +310,8 @@ def test_odd_frame_rates_give_segments_of_equal_length(
         renditions=(PackageRendition("odd", str(path), mp4=False),), audio=(),
         gop_seconds=float(gop / rate),
     )  # fmt: skip
-    assert made.result.check.segments == 4
-    assert made.result.check.shortest_segment_s == made.result.check.longest_segment_s == pytest.approx(2 * gop / rate)
+    assert made.check.segments == 4
+    assert made.check.shortest_segment_s == made.check.longest_segment_s == pytest.approx(2 * gop / rate)
 
 
 def test_renditions_with_other_key_frames_are_refused_although_the_packager_is_content(
@@ -459,7 +461,7 @@ def test_what_the_packager_refuses_is_a_typed_error_with_its_words(make: Callabl
 def test_others_may_write_into_the_same_folder(make: Callable[..., Made], tmp_path: Path) -> None:
     (tmp_path / "out" / "poster").mkdir(parents=True)
     (tmp_path / "out" / "poster" / "poster.jpg").write_bytes(b"jpeg")
-    assert not any("poster" in name for name in make().result.files)
+    assert not any("poster" in name for name in make().files)
 
 
 def test_a_variable_frame_rate_keeps_every_key_frame_in_the_iframe_playlist(

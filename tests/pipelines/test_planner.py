@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ladders.catalog import load_recipe
+from ladders.catalog import load_preset
 from ladders.model import Hevc, Recipe
 from pipelines.errors import NoDecodableStream, UnsupportedMedia
 from pipelines.facts import AudioFacts, MediaInfo, VideoFacts
@@ -46,12 +46,12 @@ def info(video: VideoFacts | None = VIDEO, audio: tuple[AudioFacts, ...] = (TRAC
 
 def index(rate: Fraction = Fraction(30), seconds: int = 20, **changes: Any) -> FrameIndex:
     pts = tuple(round(90_000 + n * 90_000 / rate) for n in range(int(seconds * rate)))
-    found = FrameIndex(0, Fraction(1, 90_000), pts, pts[::60], "pts", True, None, round(90_000 / rate))
+    found = FrameIndex(Fraction(1, 90_000), pts, pts[::60], "pts", True, None, round(90_000 / rate))
     return replace(found, **changes)
 
 
 def recipe(name: str = "standard", **video: Any) -> Recipe:
-    plain = load_recipe(name)
+    plain = load_preset(name)
     assert plain.video is not None
     return plain.model_copy(update={"video": plain.video.model_copy(update=video)}) if video else plain
 
@@ -202,7 +202,7 @@ def test_names_of_audio_tracks_differ_even_when_their_languages_look_the_same_as
 
 
 def test_sound_alone_is_planned_from_its_first_sample() -> None:
-    plan, rows = make_plan(info(None, (replace(TRACK, start_s=0.5),)), None, load_recipe("audio"), target_chunks=8)
+    plan, rows = make_plan(info(None, (replace(TRACK, start_s=0.5),)), None, load_preset("audio"), target_chunks=8)
     assert (plan.video, rows, plan.start_s, plan.duration_s) == (None, [], Fraction(1, 2), 10.0)
     assert not plan.poster
     assert not plan.sprites
@@ -211,13 +211,13 @@ def test_sound_alone_is_planned_from_its_first_sample() -> None:
 
 def test_a_source_of_which_the_recipe_makes_nothing_is_refused() -> None:
     with pytest.raises(NoDecodableStream):
-        make_plan(info(audio=()), index(), load_recipe("audio"), target_chunks=1)
+        make_plan(info(audio=()), index(), load_preset("audio"), target_chunks=1)
 
 
 @pytest.mark.parametrize("video", [VIDEO, None])
 def test_a_recipe_of_pictures_alone_says_that_another_is_needed_for_a_video(video: VideoFacts | None) -> None:
     with pytest.raises(UnsupportedMedia, match="the recipe web has no video or audio part: choose another"):
-        make_plan(info(video), index() if video else None, load_recipe("web"), target_chunks=1)
+        make_plan(info(video), index() if video else None, load_preset("web"), target_chunks=1)
 
 
 def test_a_single_frame_is_a_plan_of_one_frame() -> None:

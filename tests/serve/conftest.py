@@ -10,7 +10,7 @@ import yaml
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from cluster.jobs import Job, SqlStore, open_store
+from cluster.jobs import Job, Renewal, SqlStore, open_store
 from cluster.settings import DatabaseSettings, StorageSettings
 from cluster.storage import open_storage
 from ladders.catalog import Recipes
@@ -18,6 +18,7 @@ from serve.api import Deps, create_api
 from serve.intake import Intake
 from serve.quotas import Quotas
 from serve.settings import ServeSettings
+from tests.support.jobs import claim
 from tests.support.media import Sound, clip
 
 
@@ -49,9 +50,9 @@ class ApiFarm:
 
     def start(self, job_id: str, progress: dict[str, Any] | None = None) -> Job:
         """The job as a dispatcher holds it."""
-        (job,) = [job for job in self.store.claim("test", 60.0, 10) if job.id == job_id]
+        (job,) = [job for job in claim(self.store, "test", 60.0, 10) if job.id == job_id]
         if progress is not None:
-            self.store.renew(job.id, job.fence, 60.0, progress)
+            self.store.renew_all([Renewal(job.id, job.fence, progress)], 60.0)
         return job
 
 

@@ -13,6 +13,7 @@ from serve.api import create_api
 from serve.background import Nudger, forever, send_callbacks, supervise
 from tests.serve.conftest import MakeFarm
 from tests.support.asgi_server import served
+from tests.support.jobs import finish
 from tests.support.receiver import Receiver, receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -70,14 +71,15 @@ def test_a_dispatcher_that_cannot_be_started_is_tried_again_for_ever(monkeypatch
     assert ran(partial(supervise, ensure), lambda: len(tries) >= 5)
 
 
-def test_background_work_that_breaks_is_started_again() -> None:
+def test_background_work_that_breaks_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STORE_AWAY_S", 0.01)
     tries: list[int] = []
 
     async def work() -> None:
         tries.append(1)
         raise KeyError("a bug")
 
-    assert ran(partial(forever, work, 0.01), lambda: len(tries) >= 3)
+    assert ran(partial(forever, work), lambda: len(tries) >= 3)
 
 
 def test_callbacks_wait_while_the_job_store_is_away(make_farm: MakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def test_a_receiver_that_hangs_holds_up_no_other(make_farm: MakeFarm, monkeypatc
 
         def owe(media_id: str, receiver: Receiver) -> None:
             job = farm.start(farm.accept(media_id, callback_url=receiver.url).id)
-            farm.store.finish(job.id, job.fence, status="ready")
+            finish(farm.store, job, "ready")
 
         def one_more_while_the_slow_one_is_asked() -> bool:
             if slow.requests and len(quick.requests) == 1 and not later:
@@ -137,6 +139,6 @@ def test_a_serving_api_sends_the_callbacks_that_are_owed(make_farm: MakeFarm, mo
         sender = partial(send_callbacks, farm.deps)
         with served(create_api(farm.deps, background=(sender,))):
             job = farm.start(farm.accept(callback_url=receiver.url).id)
-            farm.store.finish(job.id, job.fence, status="ready")
+            finish(farm.store, job, "ready")
             assert until(lambda: receiver.requests)
     assert len(receiver.requests) == 1

@@ -16,6 +16,7 @@ from cluster.settings import DatabaseSettings, load
 from serve.api.batch_views import batch_view
 from serve.auth import new_key
 from tests.serve.conftest import ApiFarm, MakeFarm
+from tests.support.jobs import claim, finish
 
 KEY, ENTRY = new_key("acme", "acme")
 READER, READ_ENTRY = new_key("reader", "acme", "read")
@@ -45,10 +46,10 @@ def run(farm: ApiFarm, failing: str = "") -> Batch:
     feed = Feed(batch, farm.store, settings_of(farm))
     error = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
     while not feed.step(slots=2):
-        for job in farm.store.claim("test", 60, 100):
+        for job in claim(farm.store, "test", 60, 100):
             failed = job.media_id == failing
             status, why = ("failed", error) if failed else ("ready", None)
-            farm.store.finish(job.id, job.fence, status=status, error=why, manifest_key=None if failed else "a/m")
+            finish(farm.store, job, status, error=why, manifest_key=None if failed else "a/m")
     return farm.store.batches.get(batch.id)
 
 

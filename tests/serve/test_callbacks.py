@@ -14,6 +14,7 @@ from cluster.jobs import database
 from serve import webhooks
 from serve.webhooks import LEASE_S, WAITS_S, http_client
 from tests.serve.conftest import ApiFarm, MakeFarm
+from tests.support.jobs import finish
 from tests.support.receiver import Receiver, receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -54,7 +55,7 @@ def end_job(farm: ApiFarm, receiver: Receiver, status: str = "ready", media_id: 
     job = farm.start(farm.accept(media_id, callback_url=receiver.url, metadata={"user": "u-17"}).id)
     error = {"code": "empty_file", "message": "empty", "retryable": False, "detail": {}} if status == "failed" else None
     key = "acme/clip/rev1/manifest.json" if status == "ready" else None
-    farm.store.finish(job.id, job.fence, status=status, revision="rev1", manifest_key=key, error=error)
+    finish(farm.store, job, status, revision="rev1", manifest_key=key, error=error)
     return job.id
 
 
@@ -89,7 +90,7 @@ def test_the_end_of_a_job_is_told_once_signed_and_with_the_job(
 
 def test_a_job_without_a_callback_owes_nothing(owing: ApiFarm) -> None:
     job = owing.start(owing.accept().id)
-    owing.store.finish(job.id, job.fence, status="ready")
+    finish(owing.store, job, "ready")
     assert deliver(owing) == 0
 
 

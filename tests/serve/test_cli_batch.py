@@ -23,7 +23,7 @@ from serve.embedded import free_port
 from serve.errors import UsageError
 from tests.serve.conftest import ApiFarm
 from tests.support.asgi_server import served
-from tests.support.jobs import counts
+from tests.support.jobs import claim, counts, finish
 
 Out = pytest.CaptureFixture[str]
 ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
@@ -50,10 +50,9 @@ def fed(farm: ApiFarm, failing: tuple[str, ...] = ()) -> Iterator[None]:
             for batch in farm.store.batches.claim("test", 60, 1):
                 one = Feed(batch, farm.store, settings)
                 while not one.step(slots=2):
-                    for job in farm.store.claim("test", 60, 100):
+                    for job in claim(farm.store, "test", 60, 100):
                         failed = job.media_id in failing
-                        how: dict[str, Any] = {"status": "failed", "error": ERROR} if failed else {"status": "ready"}
-                        farm.store.finish(job.id, job.fence, **how)
+                        finish(farm.store, job, "failed" if failed else "ready", error=ERROR if failed else None)
 
     thread = threading.Thread(target=feed, daemon=True)
     thread.start()

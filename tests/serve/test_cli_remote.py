@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from cluster.jobs import Renewal
 from serve.api import create_api, events
 from serve.auth import new_key
 from serve.cli import run
 from serve.cli.exits import ExitCode
 from tests.serve.conftest import PROGRESS, ApiFarm, MakeFarm
 from tests.support.asgi_server import served
+from tests.support.jobs import claim, finish
 
 Out = pytest.CaptureFixture[str]
 
@@ -53,7 +55,7 @@ def test_submit_takes_a_path_too(running: ApiFarm, capsys: Out) -> None:
 def test_submit_without_waiting_says_which_job_it_is_and_how_it_stands(running: ApiFarm, capsys: Out) -> None:
     assert run(["submit", running.upload()]) == ExitCode.DONE
     out, err = capsys.readouterr()
-    (job,) = running.store.claim("test", 60.0, 2)
+    (job,) = claim(running.store, "test", 60.0, 2)
     assert (out, err) == (f"{job.id} queued default/clip\n", "")
 
 
@@ -92,11 +94,11 @@ def test_the_same_idempotency_key_is_the_same_job(running: ApiFarm, capsys: Out)
 
 def test_submit_wait_follows_the_job_to_its_end(running: ApiFarm, capsys: Out) -> None:
     def work() -> None:
-        while not (held := running.store.claim("test", 60.0, 1)):
+        while not (held := claim(running.store, "test", 60.0, 1)):
             pass
-        running.store.renew(held[0].id, held[0].fence, 60.0, PROGRESS)
+        running.store.renew_all([Renewal(held[0].id, held[0].fence, PROGRESS)], 60.0)
         report: dict[str, Any] = {"renditions": [], "audio": []}
-        running.store.finish(held[0].id, held[0].fence, status="ready", revision="rev1", report=report)
+        finish(running.store, held[0], "ready", revision="rev1", report=report)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -113,7 +115,7 @@ def test_a_failed_job_ends_the_command_as_its_error_would_have_here(
 ) -> None:
     job = running.start(running.accept().id)
     error = {"code": code, "message": "so it is", "retryable": False, "detail": {}}
-    running.store.finish(job.id, job.fence, status="failed", error=error)
+    finish(running.store, job, "failed", error=error)
     assert run(["status", job.id]) == expected
     out, err = capsys.readouterr()
     assert f"{job.id} failed" in out
@@ -131,7 +133,7 @@ def test_a_job_that_waits_says_why_and_one_that_is_ready_says_where(
     artifact = {"path": "hls/master.m3u8", "sha256": "0" * 64, "bytes": 7, "content_type": "text/plain"}
     running.deps.output.put_bytes(key, json.dumps({"artifacts": [artifact]}).encode())
     report: dict[str, Any] = {"renditions": [], "audio": []}
-    running.store.finish(job.id, job.fence, status="ready", revision="rev1", manifest_key=key, report=report)
+    finish(running.store, job, "ready", revision="rev1", manifest_key=key, report=report)
     assert run(["status", job.id, "--wait"]) == ExitCode.DONE
     out, err = capsys.readouterr()
     assert "waiting: storage_full: no room is left" in err

@@ -8,16 +8,16 @@ from cluster.nodes import Node
 from cluster.settings import DatabaseSettings
 from serve.cli.cluster_table import print_cluster
 from serve.cluster_doctor import ClusterState, leases_of
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 
 
 def test_leases_are_told_by_owner_and_a_silent_one_is_known_by_its_time(tmp_path: Path) -> None:
     store = open_store(DatabaseSettings(data_dir=tmp_path))
     store.upgrade()
     for number in range(5):
-        store.create(new_job(media_id=f"m{number}"))
-    store.claim("alive", 60.0, 3)
-    store.claim("dead", 0.0, 1)
+        create(store, new_job(media_id=f"m{number}"))
+    claim(store, "alive", 60.0, 3)
+    claim(store, "dead", 0.0, 1)
     alive, dead = leases_of(store)
     assert (alive.owner, alive.jobs, dead.owner, dead.jobs) == ("alive", 3, "dead", 1)
     assert 0 <= alive.oldest_s < 60
@@ -31,7 +31,7 @@ def test_leases_are_told_by_owner_and_a_silent_one_is_known_by_its_time(tmp_path
 def test_a_person_sees_every_node_what_waits_and_what_is_wrong(tmp_path: Path) -> None:
     store = open_store(DatabaseSettings(data_dir=tmp_path))
     store.upgrade()
-    store.create(new_job(org="acme", priority="bulk"))
+    create(store, new_job(org="acme", priority="bulk"))
     head = Node("h" * 56, "10.0.0.1", 0, 8_000_000_000, 0, {"role": "control", "ray.io/node-id": "x"})
     worker = Node("w" * 56, "10.0.0.2", 16, 64_000_000_000, 240_000_000_000, {"market": "spot"}, is_draining=True)
     state = ClusterState(

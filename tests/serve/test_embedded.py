@@ -56,7 +56,7 @@ class Up:
     def answers(self) -> bool:
         assert self.process.poll() is None, self.process.communicate()
         try:
-            self.client.recipes()
+            self.client.policy()
         except (FarmUnreachable, FarmRefused):  # Serve's proxy answers 404 until the API is behind it
             return False
         return True

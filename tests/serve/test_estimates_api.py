@@ -9,6 +9,7 @@ from cluster.nodes import Node
 from serve.api import create_api
 from serve.auth import new_key
 from tests.serve.conftest import ApiFarm, MakeFarm
+from tests.support.jobs import finish
 
 CLIP = {"kind": "video", "width": 1280, "height": 720, "codec": "h264", "frame_rate": 30, "duration_s": 60, "tracks": 1}
 PHOTO = {"kind": "image", "items": 10, "width": 4000, "height": 3000, "codec": "jpeg"}
@@ -29,7 +30,7 @@ def encoded(farm: ApiFarm, cpu_s: float) -> None:
     done = [[what, "plain", 0, PIXELS, cpu_s], ["wall video", "plain", 0, cpu_s, cpu_s]]
     done.append(["bytes h264 crf28 1024", "", 0, PIXELS, 10_000_000])
     figures = {"kind": "video", "expected": [[what, 0, PIXELS]], "done": done, "bytes": 0}
-    farm.store.finish(job.id, job.fence, status="ready", figures=figures)
+    finish(farm.store, job, "ready", figures=figures)
     assert farm.store.fold_figures() == 1
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from cluster.jobs import Renewal
 from pipelines.errors import MediaError
 from serve import client
 from serve.api import create_api, events
@@ -18,6 +19,7 @@ from serve.errors import FarmRefused
 from serve.settings import ClientSettings
 from tests.serve.conftest import PROGRESS, ApiFarm
 from tests.support.asgi_server import served
+from tests.support.jobs import finish
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +53,9 @@ def test_progress_is_told_while_the_job_runs_and_the_stream_ends_with_it(farm: A
         watcher.start()
         for done in (30, 90):
             progress = PROGRESS | {"renditions": {"360p": {"frames_done": done, "frames": 120}}}
-            farm.store.renew(job.id, job.fence, 60.0, progress)
+            farm.store.renew_all([Renewal(job.id, job.fence, progress)], 60.0)
             assert until(partial(_told, lines, f'"frames_done":{done}'))
-        farm.store.finish(job.id, job.fence, status="cancelled")
+        finish(farm.store, job, "cancelled")
         watcher.join(10)
     assert not watcher.is_alive()
     assert lines[-3] == "event: end"
@@ -103,7 +105,7 @@ def test_a_long_stream_is_ended_by_the_farm_and_the_client_goes_on_to_the_jobs_e
         thread = threading.Thread(target=follow, args=(url,))
         thread.start()
         time.sleep(0.5)  # ten streams long
-        farm.store.finish(job.id, job.fence, status="failed", error=MediaError("over").to_wire())
+        finish(farm.store, job, "failed", error=MediaError("over").to_wire())
         thread.join(10)
     assert heard[-1] == "end"
     assert heard.count("started") == 1, "what was told is not told again"
@@ -124,7 +126,7 @@ def test_a_client_takes_a_broken_stream_up_again(farm: ApiFarm, monkeypatch: pyt
         thread.start()
         assert until(lambda: bool(farm.deps.watching))
         time.sleep(0.2)
-    farm.store.finish(job.id, job.fence, status="cancelled")
+    finish(farm.store, job, "cancelled")
     with served(create_api(farm.deps), port):
         thread.join(10)
     assert heard.count("started") == 1, "what was told is not told again"
@@ -135,7 +137,7 @@ def test_a_client_waits_while_others_watch(farm: ApiFarm, monkeypatch: pytest.Mo
     monkeypatch.setattr(client, "RESUME_S", 0.02)
     monkeypatch.setattr(events, "STREAMS_MAX", 0)
     job = farm.start(farm.accept().id)
-    farm.store.finish(job.id, job.fence, status="cancelled")
+    finish(farm.store, job, "cancelled")
     with (
         served(create_api(farm.deps)) as url,
         FarmClient(ClientSettings(url=url, api_key=SecretStr(""))) as follower,
@@ -151,7 +153,7 @@ def test_a_client_waits_while_others_watch(farm: ApiFarm, monkeypatch: pytest.Mo
 def test_what_only_operators_may_know_of_an_error_is_not_in_the_stream(farm: ApiFarm) -> None:
     job = farm.start(farm.accept().id)
     error = MediaError("over", detail={"native": "/var/lib/secret", "ray": "10.0.0.7", "limit": "frames"})
-    farm.store.finish(job.id, job.fence, status="failed", error=error.to_wire())
+    finish(farm.store, job, "failed", error=error.to_wire())
     text = farm.client().get(f"/v1/jobs/{job.id}/events").text
     assert "/var/lib/secret" not in text
     assert "10.0.0.7" not in text

@@ -2,12 +2,13 @@
 
 from serve.job_news import JobNews
 from tests.serve.conftest import MakeFarm
+from tests.support.jobs import finish
 
 
 def test_each_beginning_and_each_end_is_told_once_and_old_ones_are_not(make_farm: MakeFarm) -> None:
     farm = make_farm()
     old = farm.start(farm.accept("old").id)
-    farm.store.finish(old.id, old.fence, status="ready")
+    finish(farm.store, old, "ready")
 
     news = JobNews(farm.store)
     assert list(news.lines()) == []
@@ -15,10 +16,10 @@ def test_each_beginning_and_each_end_is_told_once_and_old_ones_are_not(make_farm
     assert list(news.lines()) == [f"good: processing (standard, job {good.id})"]
     assert list(news.lines()) == []
 
-    farm.store.finish(good.id, good.fence, status="ready", report={"large": "x" * 1000})
+    finish(farm.store, good, "ready", report={"large": "x" * 1000})
     bad = farm.start(farm.accept("bad").id)
     error = {"code": "not_media", "message": "the file is text", "retryable": False, "detail": {}}
-    farm.store.finish(bad.id, bad.fence, status="failed", error=error)
+    finish(farm.store, bad, "failed", error=error)
     ready, failed = news.lines()
     assert ready.startswith("good: ready in ")
     assert failed == "bad: failed: not_media: the file is text", "also of one that ended between two looks"

@@ -6,6 +6,7 @@ import pytest
 from cluster.jobs import JobStatus
 from serve.auth import new_key
 from tests.serve.conftest import PROGRESS, ApiFarm, MakeFarm
+from tests.support.jobs import finish
 
 REPORT: dict[str, Any] = {"renditions": [], "audio": []}
 
@@ -16,7 +17,7 @@ def publish(farm: ApiFarm, media_id: str = "clip") -> str:
     key = f"default/{media_id}/rev1/manifest.json"
     artifact = {"path": "hls/master.m3u8", "sha256": "0" * 64, "bytes": 7, "content_type": "text/plain"}
     farm.deps.output.put_bytes(key, json.dumps({"artifacts": [artifact]}).encode())
-    farm.store.finish(job.id, job.fence, status="ready", revision="rev1", manifest_key=key, report=REPORT)
+    finish(farm.store, job, "ready", revision="rev1", manifest_key=key, report=REPORT)
     return job.id
 
 
@@ -32,7 +33,7 @@ def test_a_running_job_shows_its_progress_per_rendition(farm: ApiFarm) -> None:
 def test_a_failed_job_shows_why(farm: ApiFarm) -> None:
     job = farm.start(farm.accept().id)
     error = {"code": "truncated_media", "message": "the file is cut off", "retryable": False, "detail": {}}
-    farm.store.finish(job.id, job.fence, status="failed", error=error)
+    finish(farm.store, job, "failed", error=error)
     shown = farm.client().get(f"/v1/jobs/{job.id}").json()
     assert (shown["status"], shown["error"]) == ("failed", error)
 
@@ -55,7 +56,7 @@ def test_what_is_published_stays_visible_while_and_after_it_is_made_anew(farm: A
     if then != "queued":
         again = farm.start(again.id)
         error = {"code": "empty_file", "message": "empty", "retryable": False, "detail": {}}
-        farm.store.finish(again.id, again.fence, status=then, error=error if then == "failed" else None)
+        finish(farm.store, again, then, error=error if then == "failed" else None)
     media = farm.client().get("/v1/media/clip").json()
     assert (media["status"], media["job_id"]) == (then, again.id)
     assert media["revision"] == first["revision"]
@@ -112,9 +113,7 @@ def test_a_ready_job_can_neither_be_cancelled_nor_repeated(farm: ApiFarm) -> Non
 
 def test_a_failed_job_can_be_repeated(farm: ApiFarm) -> None:
     job = farm.start(farm.accept().id)
-    farm.store.finish(
-        job.id, job.fence, status="failed", error={"code": "x", "message": "", "retryable": True, "detail": {}}
-    )
+    finish(farm.store, job, "failed", error={"code": "x", "message": "", "retryable": True, "detail": {}})
     answer = farm.client().post(f"/v1/jobs/{job.id}/retry")
     assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (200, "queued", None)
 

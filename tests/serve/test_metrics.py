@@ -16,6 +16,7 @@ from serve import figures as figures_module
 from serve.figures import hand_over_now_and_then
 from serve.webhooks import deliver, http_client
 from tests.serve.conftest import ApiFarm, MakeFarm
+from tests.support.jobs import finish
 from tests.support.receiver import receiving
 
 COMPLETE = "/v1/media/{media_id}/complete"
@@ -125,7 +126,7 @@ def test_callbacks_are_counted_by_outcome_and_the_lateness_of_those_owed_is_told
         with_dispatcher(farm)
         for number in range(2):
             job = farm.accept(f"clip-{number}", callback_url=receiver.url)
-            farm.store.finish(job.id, farm.start(job.id).fence, status="cancelled")
+            finish(farm.store, farm.start(job.id), "cancelled")
         assert "farm_callbacks_owed 2.0" in lines_of(farm)
 
         async def send() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cluster.batches.results import write_results
 from cluster.farm_settings import FarmSettings
-from cluster.jobs import BatchStatus
+from cluster.jobs import BatchStatus, Renewal
 from serve.api import create_api
 from serve.auth import new_key
 from tests.serve.conftest import PROGRESS, ApiFarm, MakeFarm
 from tests.support.asgi_server import served
-from tests.support.jobs import counts
+from tests.support.jobs import claim, counts, finish
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = 50
@@ -60,11 +60,11 @@ def _one_job_per_status(farm: ApiFarm) -> list[str]:
     for _ in range(4):
         answer = client.post("/v1/media/clip/complete", json={"source": farm.upload()})
         ids.append(answer.json()["job_id"])
-    held = farm.store.claim("test", 600.0, 3)
+    held = claim(farm.store, "test", 600.0, 3)
     error = {"code": "empty_file", "message": "empty", "retryable": False, "detail": {}}
     for job, status in zip(held, ("failed", "cancelled", "ready"), strict=True):
-        farm.store.renew(job.id, job.fence, 600.0, PROGRESS)
-        farm.store.finish(job.id, job.fence, status=status, error=error if status == "failed" else None)
+        farm.store.renew_all([Renewal(job.id, job.fence, PROGRESS)], 600.0)
+        finish(farm.store, job, status, error=error if status == "failed" else None)
     return ids
 
 
@@ -92,8 +92,8 @@ def _ending_jobs(farm: ApiFarm) -> Iterator[None]:
 
     def run() -> None:
         while not stop.wait(0.1):
-            for job in farm.store.claim("test", 600.0, 10):
-                farm.store.finish(job.id, job.fence, status="cancelled")
+            for job in claim(farm.store, "test", 600.0, 10):
+                finish(farm.store, job, "cancelled")
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -17,7 +17,7 @@ from serve.errors import LimitReached
 from serve.intake import Upload
 from tests.serve.conftest import ApiFarm, MakeFarm
 from tests.support.asgi_server import served
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, finish, new_job
 
 Out = pytest.CaptureFixture[str]
 
@@ -73,8 +73,8 @@ def test_an_org_with_as_many_jobs_as_it_may_is_told_when_to_come_back(farm: ApiF
     assert (status, body["code"], body["retryable"]) == (429, "limit_reached", True)
     assert retry_after == str(quotas.QUEUE_RETRY_S)
     assert complete(farm, "m1", **{"Idempotency-Key": "k"})[0] == 202, "a repeated call gets its answer all the same"
-    (job,) = farm.store.claim("test", 60, 1)
-    farm.store.finish(job.id, job.fence, status="ready")
+    (job,) = claim(farm.store, "test", 60, 1)
+    finish(farm.store, job, "ready")
     assert complete(farm, "m2")[0] == 202
 
 

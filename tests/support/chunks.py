@@ -137,10 +137,15 @@ def encode(video: Planned, chunk: ChunkPlan, folder: Path, *, threads: int = 1) 
     return encode_chunk(request, silent)
 
 
+def encoded_file(folder: Path, chunk: ChunkPlan, rendition: str = "lossless") -> Path:
+    """What `encode` made of one chunk for one rendition."""
+    return folder / f"chunk-{chunk.number}" / f"{rendition}.mp4"
+
+
 def encode_and_join(video: Planned, folder: Path, *, threads: int = 1) -> Joined:
     """All chunks, then the join of the first rendition."""
     results = [encode(video, chunk, folder, threads=threads) for chunk in video.video.chunks]
-    paths = [Path(result.renditions[0].path) for result in results]
+    paths = [encoded_file(folder, chunk, video.video.renditions[0].name) for chunk in video.video.chunks]
     return join_paths(video, results, paths, folder)
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from cluster.jobs import JobStatus, NewJob, SqlStore
+from cluster.errors import StoreError
+from cluster.jobs import Ending, Job, JobStatus, JobStore, NewJob, SqlStore
 from cluster.jobs.tables import jobs
+from cluster.policy import PRIORITIES
 from cluster.work import Work
 
 
@@ -22,6 +24,34 @@ def new_job(**changes: Any) -> NewJob:
         "source_bytes": 5_000_000_000,
     }
     return NewJob(**(values | changes))
+
+
+def create(store: JobStore, new: NewJob, idem_key: str | None = None) -> tuple[Job, bool]:
+    """One job, and whether it is new; raises what stands in its place."""
+    (made,) = store.create_all([(new, idem_key)])
+    if isinstance(made, StoreError):
+        raise made
+    return made
+
+
+def claim(store: JobStore, owner: str, lease_s: float, limit: int) -> list[Job]:
+    """`limit` jobs, leased as a dispatcher does: of one class after the other, and of each org by itself."""
+    leased: list[Job] = []
+    for account in sorted(store.waiting(), key=lambda one: (PRIORITIES[one[0]], one[1])):
+        if len(leased) < limit:
+            leased += store.claim(owner, lease_s, limit - len(leased), account)
+    return leased
+
+
+def ending(job: Job, status: JobStatus | str = JobStatus.READY, **became: Any) -> Ending:
+    """How a leased job ended."""
+    return Ending(job.id, job.fence, JobStatus(status), **became)
+
+
+def finish(store: JobStore, job: Job, status: JobStatus | str, **became: Any) -> Job:
+    """End a leased job; how it is then."""
+    assert store.finish_all([ending(job, status, **became)]) == set(), "it is somebody else's"
+    return store.get(job.id)
 
 
 def counts(store: SqlStore) -> dict[JobStatus, int]:

@@ -20,7 +20,7 @@ from cluster.node_list import busy_lanes
 from cluster.storage.sources import Sources
 from ladders.catalog import load_preset
 from ladders.model import H264, Packaging, Recipe, Rung, Stills, VideoPart
-from tests.support.jobs import new_job
+from tests.support.jobs import create, new_job
 
 ROOT = Path(__file__).parents[2]
 SCENARIO_S = 500.0  # and the run of all tests ends when one takes 600
@@ -104,7 +104,7 @@ class RayFarm:
             recipe_digest=recipe.digest,
             **changes,
         )
-        return self.store.create(new)[0].id
+        return create(self.store, new)[0].id
 
     def submit_picture(self, source: Path) -> str:
         """A job of that picture; its id."""

@@ -127,7 +127,7 @@ def _unusual(marker: int, frame: bytes, segments: _Segments) -> str:
     if marker != BASELINE:
         return CODINGS[marker]
     if segments.fine:
-        return "extended"  # whatever its marker says
+        return "extended"  # whatever its marker says; GPUs make noise of it
     channels = frame[6 : 6 + 3 * frame[5] : 3]
     transform = segments.adobe[TRANSFORM] if len(segments.adobe) > TRANSFORM else 1
     # Decoders do not agree what such a file is: libjpeg goes by more than these two, CUDA's by neither.

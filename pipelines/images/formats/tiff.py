@@ -9,7 +9,7 @@ from pipelines.images.limits import ImageLimits
 from pipelines.images.tiff_tags import Directory, TiffTags
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-STRIPS, SAMPLES, STRIP_BYTES, SUB_IFDS, TILES, TILE_BYTES, EXTRA, FORMAT = 273, 277, 279, 330, 324, 325, 338, 339
+STRIPS, SAMPLES, SUB_IFDS, TILES, EXTRA, FORMAT = 273, 277, 330, 324, 338, 339
 PROFILE, DNG_VERSION = 34675, 50706
 # Fax, LZW, JPEG, Deflate, PackBits, Zstandard, WebP: what libtiff has here and pictures use.
 COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000, 50001)

@@ -19,7 +19,7 @@ from cluster.nodes import Node
 from cluster.storage import open_storage
 from cluster.work import Step, Work, scratch_prefix
 from pipelines.errors import CorruptMedia
-from tests.support.jobs import new_job
+from tests.support.jobs import create, new_job
 
 PUBLISHED = {"manifest_key": "acme/m/r/manifest.json", "revision": "r", "report": {"kind": "image"}}
 
@@ -94,8 +94,8 @@ async def ended(store: JobStore, jobs: Sequence[Job], within_s: float = 15.0) ->
             await asyncio.sleep(0.05)
 
 
-def create(store: JobStore, media_id: str, **changes: Any) -> Job:
-    return store.create(new_job(media_id=media_id, **changes))[0]
+def picture(store: JobStore, media_id: str, **changes: Any) -> Job:
+    return create(store, new_job(media_id=media_id, **changes))[0]
 
 
 def test_a_crowd_of_pictures_is_ready_in_a_few_batches_and_not_one_for_each_tick(
@@ -103,7 +103,7 @@ def test_a_crowd_of_pictures_is_ready_in_a_few_batches_and_not_one_for_each_tick
 ) -> None:
     async def scenario() -> tuple[list[Job], Pictures]:
         runner = Pictures()
-        jobs = [create(store, f"m{n}") for n in range(60)]
+        jobs = [picture(store, f"m{n}") for n in range(60)]
         async with dispatching(store, runner, settings):
             return await ended(store, jobs), runner
 
@@ -117,7 +117,7 @@ def test_a_crowd_of_pictures_is_ready_in_a_few_batches_and_not_one_for_each_tick
 def test_who_says_image_is_believed_and_who_says_video_too(store: JobStore, settings: FarmSettings) -> None:
     async def scenario() -> tuple[list[Job], Pictures]:
         runner = Pictures()
-        image, video = create(store, "image", kind="image"), create(store, "video", kind="video")
+        image, video = picture(store, "image", kind="image"), picture(store, "video", kind="video")
         async with dispatching(store, runner, settings):
             return await ended(store, [image, video]), runner
 
@@ -135,7 +135,7 @@ def test_a_bad_picture_fails_with_its_reason_and_a_passing_trouble_is_tried_agai
             "bad": [{"media_error": CorruptMedia("no picture").to_wire()}],
             "unlucky": [{"infra_error": error.to_wire()} for error in (WorkerLost("gone"), StorageUnavailable("away"))],
         }
-        jobs = [create(store, name) for name in ("good", "bad", "unlucky")]
+        jobs = [picture(store, name) for name in ("good", "bad", "unlucky")]
         async with dispatching(store, runner, settings):
             return await ended(store, jobs)
 
@@ -150,7 +150,7 @@ def test_a_cancelled_picture_is_ended_in_its_engine(store: JobStore, settings: F
     async def scenario() -> tuple[Job, Pictures]:
         runner = Pictures()
         runner.gate.clear()
-        job = create(store, "m1")
+        job = picture(store, "m1")
         async with dispatching(store, runner, settings):
             async with asyncio.timeout(5):
                 while not runner.batches:  # noqa: ASYNC110 - the runner is no part of what is tested
@@ -166,7 +166,7 @@ def test_what_other_jobs_left_for_themselves_is_not_swept_by_a_picture(store: Jo
     storage = open_storage(settings.storage.storage_uri, settings.storage)
 
     async def scenario() -> Job:
-        job = create(store, "m1")
+        job = picture(store, "m1")
         storage.put_bytes(f"{scratch_prefix(job.id)}/kept", b"a listing of S3 that is not made")
         async with dispatching(store, Pictures(), settings):
             return (await ended(store, [job]))[0]

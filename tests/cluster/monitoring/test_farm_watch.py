@@ -21,7 +21,7 @@ from cluster.monitoring.farm import FarmWatch, counts_of, gauges_of
 from cluster.nodes import Node
 from cluster.work import Step, Work
 from pipelines.errors import CorruptMedia
-from tests.support.jobs import new_job
+from tests.support.jobs import claim, create, new_job
 from tests.support.runners import NoPictures
 
 ROOT = Path(__file__).parents[3]
@@ -97,7 +97,7 @@ def counted(store: JobStore, settings: FarmSettings, facts: dict[str, Any], *med
         return exposition(gauges_of(told), counts_of(told)).decode()
 
     for media_id in media_ids:
-        store.create(new_job(media_id=media_id))
+        create(store, new_job(media_id=media_id))
     return asyncio.run(scenario())
 
 
@@ -105,8 +105,8 @@ def test_a_dispatcher_counts_steps_chunks_retries_ends_bytes_and_take_overs(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_module, "BACKOFF_S", 0.01)
-    store.create(new_job(media_id="taken"))
-    assert store.claim("a dispatcher that dies", 0.01, 10)
+    create(store, new_job(media_id="taken"))
+    assert claim(store, "a dispatcher that dies", 0.01, 10)
     time.sleep(0.05)
     lines = counted(store, settings, FACTS, "good", "bad").splitlines()
     for line in (

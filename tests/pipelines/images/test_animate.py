@@ -9,7 +9,7 @@ import pytest
 import pyvips
 
 from pipelines.errors import CorruptMedia
-from pipelines.images.header import NO_LIMITS, read_header
+from pipelines.images.header import NO_LIMITS, examine
 from pipelines.images.limits import ImageLimits
 from pipelines.images.turn import ImageRequest, turn_image
 from pipelines.images.vips_engine import frames_of as opened_frames
@@ -80,7 +80,7 @@ def test_an_animation_that_is_not_what_its_header_says_is_not_decoded(
     tmp_path: Path, kind: str, claimed: dict[str, Any]
 ) -> None:
     source = film(tmp_path / f"film.{kind}", moving(3), [50, 50, 50], 0)
-    header = replace(read_header(str(source), ImageLimits()), **claimed)
+    header = replace(examine(str(source), ImageLimits()).header, **claimed)
     with pytest.raises(CorruptMedia):
         opened_frames(str(source), header, None, "srgb")
 
@@ -88,7 +88,7 @@ def test_an_animation_that_is_not_what_its_header_says_is_not_decoded(
 def test_as_many_frames_as_an_operator_allows_are_kept(tmp_path: Path) -> None:
     frames = [np.full((2, 2, 3), 40 * (number % 2), np.uint8) for number in range(2_001)]
     source = film(tmp_path / "film.webp", frames, [50] * 2_001, 0, lossless=True, mixed=False)
-    assert read_header(str(source), NO_LIMITS).frames == 2_001
+    assert examine(str(source), NO_LIMITS).header.frames == 2_001
     part = {"variants": [ANIMATED | {"formats": [{"name": "webp"}]}]}
     made = turn_image(ImageRequest(str(source), str(tmp_path), part, ImageLimits(max_frames=5_000)))
     assert made.images[0].frames == 2_001

@@ -12,7 +12,7 @@ from pipelines.errors import (
     RejectedMedia,
     UnsupportedMedia,
 )
-from pipelines.images.header import read_header
+from pipelines.images.header import examine
 from pipelines.images.limits import ImageLimits
 from tests.support.image_bytes import (
     jpeg,
@@ -55,7 +55,7 @@ def test_what_is_no_picture_is_refused_with_a_reason(
 def test_the_name_decides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(jpeg())
-    assert read_header(str(path), LIMITS).format == "jpeg"
+    assert examine(str(path), LIMITS).header.format == "jpeg"
 
 
 def test_every_limit_is_checked_and_names_its_setting(tmp_path: Path) -> None:

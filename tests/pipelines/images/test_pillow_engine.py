@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipelines.errors import CorruptMedia, TruncatedMedia
 from pipelines.images.engine import StillSpec, decode_size
-from pipelines.images.header import read_header
+from pipelines.images.header import examine
 from pipelines.images.limits import ImageLimits
 from pipelines.images.pillow_engine import PillowEngine
 from tests.support.likeness import lanczos, ssim
@@ -16,7 +16,7 @@ from tests.support.still_sources import jpeg_file, photo, png_file, turned_jpeg,
 
 
 def render(path: Path, *wanted: StillSpec) -> list[Image.Image]:
-    stills = PillowEngine().render(str(path), read_header(str(path), ImageLimits()), wanted).stills
+    stills = PillowEngine().render(str(path), examine(str(path), ImageLimits()).header, wanted).stills
     return [stills[spec] for spec in wanted]
 
 
@@ -41,7 +41,7 @@ def test_a_jpeg_is_never_decoded_smaller_than_what_is_wanted(tmp_path: Path, siz
 
 
 def test_what_is_decoded_holds_every_size_wanted(tmp_path: Path) -> None:
-    header = read_header(str(jpeg_file(tmp_path / "photo.jpg", photo(1280, 960))), ImageLimits())
+    header = examine(str(jpeg_file(tmp_path / "photo.jpg", photo(1280, 960))), ImageLimits()).header
     assert decode_size(header, [whole((640, 480)), whole((100, 75))]) == (640, 480)
     assert decode_size(header, [whole((64, 480)), whole((640, 48))]) == (640, 480)
     assert decode_size(header, [whole((2000, 10))]) == (1280, 960)
