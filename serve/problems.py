@@ -117,6 +117,10 @@ def response(error: Exception, state: dict[str, Any], headers: Mapping[str, str]
 
     The request's `state` is told its code, as `refused`, for whoever counts.
     """
+    if isinstance(error, RequestValidationError):
+        error = from_validation(error)
+    elif isinstance(error, HTTPException):
+        error = from_http(error)
     found = row(type(error))
     state["refused"] = api.InternalError.code if found is None else getattr(error, "code", "")
     if found is None:
@@ -158,19 +162,15 @@ def install(app: FastAPI) -> None:
     async def typed(request: Request, error: Exception) -> JSONResponse:
         return response(error, request.scope["state"])
 
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        return response(from_validation(error), request.scope["state"])
-
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         headers = error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route, of several
             headers = {**(headers or {}), "Allow": ", ".join(_methods(request))}
-        return response(from_http(error), request.scope["state"], headers)
+        return response(error, request.scope["state"], headers)
 
     app.add_exception_handler(ladders.FarmError, typed)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(RequestValidationError, typed)
     app.add_exception_handler(HTTPException, refused)
 
 

@@ -12,6 +12,7 @@ from serve import problems
 from serve.api import batches, estimates, events, jobs, media, operations, policy, problem_docs, recipes
 from serve.api.deps import Deps
 from serve.api.gate import Gate
+from serve.api.quick_route import Shortcut
 from serve.api.schemas import Problem
 from serve.background import forever
 
@@ -55,6 +56,7 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
     for module in (media, jobs, events, batches, estimates, recipes, policy, operations, problem_docs):
         api.include_router(module.router)
     problems.install(api)
+    api.add_middleware(Shortcut, routes=media.busy.routes)
     api.add_middleware(Gate, settings=deps.settings, counts=deps.counts)
     return api
 

@@ -5,7 +5,7 @@ How it is declared, described and refused stays FastAPI's.
 
 import inspect
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from fastapi import Request, Response
@@ -14,6 +14,8 @@ from fastapi.params import Depends, Header, Path
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 type Read = Callable[[Request, Any], tuple[tuple[str, ...], object]]
 """From a request and its JSON, where a value came in, and the value."""
@@ -61,6 +63,28 @@ class QuickRoute(APIRoute):
             return response
 
         return handle
+
+
+class Shortcut:
+    """Takes calls for quick routes to them past the framework's layers, which were 7 % of an accepted upload's time.
+
+    What they raise is raised here: the gate answers it.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._quick = [(route, route.get_route_handler()) for route in routes if isinstance(route, QuickRoute)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        for route, handle in self._quick if scope["type"] == "http" else ():
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                response = await handle(Request(scope, receive))
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 async def _json(request: Request) -> Any:
