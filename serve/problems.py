@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from cluster import errors as cluster
 from ladders import errors as ladders
@@ -156,8 +156,8 @@ def _document(
     return JSONResponse(body, status, all_headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document, its framework's own included."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make `app`, of these `routes`, answer every error with a problem document, its framework's own included."""
 
     async def typed(request: Request, error: Exception) -> JSONResponse:
         return response(error, request.scope["state"])
@@ -166,7 +166,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         headers = error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route, of several
-            headers = {**(headers or {}), "Allow": ", ".join(_methods(request))}
+            headers = {**(headers or {}), "Allow": ", ".join(_methods(request, routes))}
         return response(error, request.scope["state"], headers)
 
     app.add_exception_handler(ladders.FarmError, typed)
@@ -174,10 +174,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, refused)
 
 
-def _methods(request: Request) -> list[str]:
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
     """Every method that the path of the request knows."""
     known: set[str] = set()
-    for route in request.app.routes:
+    for route in routes:
         if isinstance(route, Route) and route.path_regex.match(request.url.path):
             known |= route.methods or set()
     return sorted(known)

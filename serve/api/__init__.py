@@ -52,10 +52,11 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
     # No pages of the framework's: they load scripts from other people's servers.
     api = FarmApi(title="Transcoding farm", version=API_VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     api.state.deps = deps
-    api.include_router(media.busy)
-    for module in (media, jobs, events, batches, estimates, recipes, policy, operations, problem_docs):
-        api.include_router(module.router)
-    problems.install(api)
+    parts = (media, jobs, events, batches, estimates, recipes, policy, operations, problem_docs)
+    routers = [media.busy, *(part.router for part in parts)]
+    for router in routers:
+        api.include_router(router)
+    problems.install(api, [route for router in routers for route in router.routes])
     api.add_middleware(Shortcut, routes=media.busy.routes)
     api.add_middleware(Gate, settings=deps.settings, counts=deps.counts)
     return api

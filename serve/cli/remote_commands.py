@@ -130,7 +130,7 @@ def _uri(source: str) -> str:
 
 def with_remedy(error: FarmRefused) -> FarmRefused:
     """The refusal with what its reader can do about it, where that is a setting of the farm."""
-    if error.code != ForbiddenUri.code:
+    if error.code != ForbiddenUri.code or "FARM_" in error.public_message:  # it names the setting itself
         return error
     message = f"{error.public_message}; the farm reads only below the places that its FARM_SOURCE_PREFIXES lists"
     return FarmRefused(message, status=error.status, code=error.code, retryable=error.retryable)

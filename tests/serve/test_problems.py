@@ -142,3 +142,16 @@ def test_a_replica_with_as_many_calls_as_it_may_have_says_when_to_come_back_and_
     assert client.get("/healthz").status_code == 200
     monkeypatch.setattr(gate, "IN_HAND_MAX", 1)
     assert [client.get("/v1/jobs").status_code for _ in range(3)] == [200, 200, 200], "what has ended is not in hand"
+
+
+def test_a_method_that_a_path_does_not_know_is_answered_with_all_that_it_does(farm: ApiFarm) -> None:
+    allowed = {
+        path: farm.client().delete(path).headers["allow"]
+        for path in ("/v1/media/clip/complete", "/v1/batches", "/v1/jobs/1", "/healthz")
+    }
+    assert allowed == {
+        "/v1/media/clip/complete": "POST",
+        "/v1/batches": "GET, POST",
+        "/v1/jobs/1": "GET",
+        "/healthz": "GET",
+    }
