@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import problems
-from serve.crossing import Answers, Call, Crossing
-from serve.errors import NotServing
+from serve.crossing import Answers, Call, Crossing, Full
+from serve.errors import ApiError, NotServing, Overloaded
 from serve.switching import switch_sooner
 
 APP = "farm"  # the application's name in Serve
@@ -96,6 +96,9 @@ class Uploads:
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._crossing(Call.of(scope, body))
+        except Full:
+            await _refuse(Overloaded("as many uploads as may wait for a replica: come back"), scope, receive, send)
+            return
         except Exception as error:  # noqa: BLE001 - Ray's and Serve's are many: no replica took it, or died with it
             self._tell(error)
             await _not_serving(scope, receive, send)
@@ -156,4 +159,8 @@ def _is_serves_own(start: MutableMapping[str, Any]) -> bool:
 
 async def _not_serving(scope: Scope, receive: Receive, send: Send) -> None:
     error = NotServing("the API is starting, or what had this call in hand has ended; send it again")
+    await _refuse(error, scope, receive, send)
+
+
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     await problems.response(error, {})(scope, receive, send)

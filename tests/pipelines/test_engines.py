@@ -10,7 +10,7 @@ from pipelines import engines
 from pipelines.engines import CODECS, FRAMES, encode, find_engines, prove_decoder
 from pipelines.gpu_units import count_decoders, count_jpeg_engines
 from pipelines.images.gpu import Gpu, NoGpu, prove_jpeg_engine
-from tests.support.gpu import HAS_DRIVER, NEEDS_GPU
+from tests.support.gpu import NEEDS_GPU, NEEDS_NO_GPU
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -48,7 +48,7 @@ def test_a_gpu_whose_engines_do_not_work_has_none_and_a_reason_for_each(monkeypa
     assert set(found.why) == {f"{kind} {codec}" for kind in ("nvenc", "nvdec") for codec in CODECS} | {"nvjpg"}
 
 
-@pytest.mark.skipif(HAS_DRIVER, reason="this machine has an NVIDIA driver")
+@NEEDS_NO_GPU
 def test_the_reason_of_a_no_is_what_ffmpeg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "find_gpu", lambda: Gpu("some GPU", 1, "13.0"))
 

@@ -142,6 +142,14 @@ def test_an_upload_that_no_replica_takes_is_answered_in_time(
     assert client(Uploads(NoWay())).post(PATH, json={}).json()["code"] == "not_serving"
 
 
+@pytest.mark.usefixtures("replicas")
+def test_an_upload_beyond_those_that_may_wait_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.crossing.MOST_HELD", 0)
+    answer = client(Uploads(NoWay())).post(PATH, json={})
+    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
 @pytest.mark.parametrize("name", ["serve-config.yaml", "ray-service.yaml"])
 def test_the_application_is_deployed_where_the_proxy_looks_for_it(name: str) -> None:
     deployed = yaml.safe_load((ROOT / name).read_text())

@@ -7,7 +7,7 @@ import pytest
 
 from serve import doctor_gpu
 from serve.doctor_gpu import gpu_finding
-from tests.support.gpu import HAS_DRIVER, NEEDS_GPU
+from tests.support.gpu import NEEDS_GPU, NEEDS_NO_GPU
 
 
 def with_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **answer: Any) -> None:
@@ -16,7 +16,7 @@ def with_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **answer: Any)
     monkeypatch.setattr(doctor_gpu, "ask_for_engines", lambda: answer)
 
 
-@pytest.mark.skipif(HAS_DRIVER, reason="this machine has an NVIDIA driver")
+@NEEDS_NO_GPU
 def test_no_driver_is_a_no_that_nothing_needs() -> None:
     finding = gpu_finding()
     assert (finding.ok, finding.needed) == (False, False)

@@ -1,6 +1,5 @@
 """What a JPEG may be like, for the decoders that DALI has on processors and on a GPU."""
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,9 @@ from pipelines.images.dali_engine import DaliEngine
 from pipelines.images.engine import Rendered
 from pipelines.images.pillow_engine import PillowEngine
 from tests.support.dali import ALIKE, jpeg, one, rendered, task, whole
-from tests.support.gpu import DEVICES, Place
 
 SIZE = (1_024, 768)
 THUMBNAIL = (256, 192)
-
-
-@pytest.fixture(scope="module", params=DEVICES)
-def engine(request: pytest.FixtureRequest) -> Iterator[DaliEngine]:
-    place: Place = request.param
-    engine = DaliEngine(device_id=place.device_id, threads=2)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,7 @@ from pipelines.images.dali_engine import BYTES_PER_PIXEL, BYTES_PER_STILL_PIXEL,
 from pipelines.images.dali_graph import BATCHES, Cascade, GraphShape
 from pipelines.images.pillow_engine import PillowEngine
 from tests.support.dali import ALIKE, jpeg, one, rendered, task, whole
-from tests.support.gpu import DEVICES, HAS_DRIVER, Place
-
-
-@pytest.fixture(scope="module", params=DEVICES)
-def engine(request: pytest.FixtureRequest) -> Iterator[DaliEngine]:
-    place: Place = request.param
-    engine = DaliEngine(device_id=place.device_id, threads=2)
-    yield engine
-    engine.close()
+from tests.support.gpu import HAS_DRIVER
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Batches from the files to the files, by DALI on the processors and on a GPU; and what is left for other processes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipelines.images.limits import ImageLimits
 from pipelines.images.request import ImageRequest, ImageResult, NotDone
 from pipelines.images.turn import Opened, finish, turn_image
 from pipelines.images.turn_batch import BatchTurner
-from tests.support.gpu import DEVICES, HAS_DRIVER, Place
+from tests.support.gpu import HAS_DRIVER
 
 SIZE = (1_200, 900)
 MEGAPIXELS = SIZE[0] * SIZE[1] / 1e6
@@ -44,14 +43,6 @@ PART = {
         {"name": "square", "fit": "cover", "width": 160, "height": 160, "formats": [{"name": "jpeg"}]},
     ]
 }
-
-
-@pytest.fixture(scope="module", params=DEVICES)
-def engine(request: pytest.FixtureRequest) -> Iterator[DaliEngine]:
-    place: Place = request.param
-    engine = DaliEngine(device_id=place.device_id, threads=2)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")
