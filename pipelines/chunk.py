@@ -42,7 +42,7 @@ class ChunkRequest:
     sources: tuple[int, ...]  # FrameRow.source
     pts: tuple[int, ...]  # FrameRow.pts
     out_dir: str
-    threads: int  # how many cores this process may fill
+    threads: int  # of the decoder; encoders have one each
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,6 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
     source = request.video.source
     frame_bytes = source.width * source.height * (3 if source.bit_depth > 8 else 1.5)
     depth = max(LEAST_QUEUE_FRAMES, min(8, int(QUEUE_BYTES / frame_bytes)))
-    pixels = sum(plan.width * plan.height for plan in request.video.renditions)
     encoders: list[RenditionEncoder] = []
     try:
         for plan in request.video.renditions:
@@ -123,7 +122,6 @@ def _open_encoders(request: ChunkRequest, stage: "SourceStage", meter: "_Meter")
                     stage.out_tags,
                     Path(request.out_dir) / f"{plan.name}.mp4",
                     depth=depth,
-                    threads=max(1, request.threads * plan.width * plan.height // pixels),
                     on_frames=meter.add,
                     on_wait=meter.wait,
                 )

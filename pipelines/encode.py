@@ -38,7 +38,6 @@ class RenditionEncoder:
         path: Path,
         *,
         depth: int,
-        threads: int,
         on_frames: Callable[[str, int], None],
         on_wait: Callable[[], None],
     ) -> None:
@@ -54,7 +53,7 @@ class RenditionEncoder:
         before = thread_ids()
         self._container = av.open(str(path), "w", format="mp4")
         try:
-            self._stream = self._open(video, threads)
+            self._stream = self._open(video)
         except av.error.FFmpegError as error:
             raise _failed(plan, error) from error
         self._own_threads = thread_ids() - before
@@ -104,13 +103,13 @@ class RenditionEncoder:
                 continue
         raise Stopped(self.plan.name)
 
-    def _open(self, video: VideoPlan, threads: int) -> VideoStream:
+    def _open(self, video: VideoPlan) -> VideoStream:
         plan = self.plan
         stream = self._container.add_stream(plan.encoder, rate=video.frame_rate)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         configure(context, plan, video.frame_rate, video.time_base)
-        context.thread_count = threads
+        context.thread_count = 1  # whose number x264's output depends on
         if plan.codec == "hevc":
             context.codec_tag = "hvc1"  # parameter sets in the header only: what Apple's players ask for
         self._container.start_encoding()

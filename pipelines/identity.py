@@ -1,8 +1,8 @@
 """What a rendition is, as one name: whoever has made one of that name need not make it again.
 
 A name is a digest of everything that decides a rendition: the source, each output frame and its time, the GOP grid, the
-filters, the encoder with its options, the engine. How finely the video was cut and how many threads an encoder had are
-left out: they are the cluster's business of the day, and whatever they were, the rendition was proven on the same grid.
+filters, the encoder with its options, the engine. How finely the video was cut is left out: that is the cluster's
+business of the day, and however it was, the rendition was proven on the same grid.
 """
 
 import hashlib

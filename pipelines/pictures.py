@@ -10,7 +10,9 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 LIMITED, FULL = 1, 2  # AVColorRange
 BT709 = 1  # AVColorTransferCharacteristic and AVColorPrimaries share the number
 HDR_TRANSFERS = (16, 18)  # PQ, HLG
-
+THREADS = 1
+"""swscale takes one per core by default, and where they meet two may write the same pixels: from grey to 10 bits, 424
+wide, each run gave another picture."""
 
 # Without these swscale rounds twice, and white comes out as a light grey.
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -40,6 +42,7 @@ class ToneMapper:
             dst_color_trc=BT709,
             dst_color_primaries=BT709,
             interpolation=EXACT,
+            threads=THREADS,
         )
 
 
@@ -64,6 +67,7 @@ class StillScaler:
             dst_colorspace=Colorspace.ITU601,
             dst_color_range=FULL if self._format.startswith("yuvj") else LIMITED,
             interpolation=EXACT,
+            threads=THREADS,
         )
         made.pict_type = 0
         return made

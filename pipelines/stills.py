@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipelines.errors import EncodeFailed
-from pipelines.pictures import StillScaler, ToneMapper, jpeg, webp
+from pipelines.pictures import THREADS, StillScaler, ToneMapper, jpeg, webp
 
 TILES_WANTED = 10  # at least, however short the video
 COLUMNS = ROWS = 10
@@ -193,6 +193,7 @@ def _tiled(pictures: Sequence[av.VideoFrame]) -> av.VideoFrame:
     """One sheet, no larger than its tiles need."""
     columns = min(COLUMNS, len(pictures))
     graph = av.filter.Graph()
+    graph.threads = THREADS
     first = pictures[0]
     graph.link_nodes(
         graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=Fraction(1, 1)),

@@ -3,7 +3,7 @@
 import functools
 from importlib.metadata import version as installed
 
-ENGINE = 2
+ENGINE = 3
 """Raised by hand whenever the same request would give other bytes, so that no old chunk is joined to a new one, and no
 rendition of an earlier revision passes for one of today."""
 

@@ -5,10 +5,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace
 
 from pipelines.images.cascade import vips_of
 from pipelines.images.keeping import attach
+from pipelines.pictures import EXACT, THREADS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,9 +33,6 @@ SMALLEST_SIDE, LARGEST_SIZE = 2, (16_384, 8_704)
 
 BT709, SRGB, BT601 = 1, 13, 6  # colour primaries, transfer characteristics, matrix coefficients of ISO/IEC 23091-2
 FULL_RANGE = 2  # AVColorRange
-
-# Without these swscale rounds twice, and white comes out as a light grey.
-EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
 def avif(picture: "Image", quality: int, *, profile: str = "", exif: bytes = b"") -> tuple[bytes, str]:
@@ -75,7 +73,11 @@ def _yuv(picture: "Image") -> av.VideoFrame:
     import numpy as np
 
     frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=FULL_RANGE, interpolation=EXACT
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=FULL_RANGE,
+        interpolation=EXACT,
+        threads=THREADS,
     )
     frame.color_primaries, frame.color_trc, frame.colorspace = BT709, SRGB, BT601
     frame.pts, frame.time_base = 0, Fraction(1, 1)

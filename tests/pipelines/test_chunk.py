@@ -180,6 +180,23 @@ def test_more_threads_give_the_same_frames(tmp_path: Path) -> None:
     assert pictures(joined.path) == pictures(path)
 
 
+def test_a_rendition_has_the_same_bytes_with_more_threads_and_beside_others(tmp_path: Path) -> None:
+    def renditions(video: VideoPlan) -> tuple[RenditionPlan, ...]:
+        plan = lossless(160, 96, "yuv420p", 10, color=video.renditions[0].color)
+        lossy = replace(
+            plan, options={"preset": "veryfast", "crf": "28", "x264-params": "keyint=10:scenecut=0:cpu-independent=1"}
+        )
+        return (lossy, replace(lossy, name="other"))
+
+    both = planned(clip(**SMALL), chunks=1, renditions=renditions)
+    alone = replace(both, video=replace(both.video, renditions=both.video.renditions[:1]))
+    made = set()
+    for number, (video, threads) in enumerate([(both, 1), (both, 8), (alone, 1), (alone, 8)]):
+        encode(video, video.video.chunks[0], tmp_path / str(number), threads=threads)
+        made.add(encoded_file(tmp_path / str(number), video.video.chunks[0]).read_bytes())
+    assert len(made) == 1
+
+
 def test_a_few_undecodable_frames_are_shown_as_the_frame_before_them_and_counted(tmp_path: Path) -> None:
     path = damaged(clip(**SMALL, codec="mjpeg", suffix="avi", pix_fmt="yuvj420p"), range(25, 28))
     video = planned(clip(**SMALL, codec="mjpeg", suffix="avi", pix_fmt="yuvj420p"), chunks=2)

@@ -21,6 +21,7 @@ from pipelines.proof import decode_times, keys_on_grid, parameter_sets, vbv_repl
 from tests.support.encoding import CODECS, HDR10, MASTERING, RATE, SDR, decoded, encoded, plan_of, scenes, with_params
 
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+CPU = Path("/proc/cpuinfo").read_text().split()
 MALLOC_DEBUG = next(map(str, Path("/lib").glob("*-linux-gnu/libc_malloc_debug.so.0")), "")
 
 
@@ -165,3 +166,47 @@ def test_small_pictures_do_not_corrupt_memory(codec: H264 | Hevc | Av1) -> None:
     )
 
     assert answer.returncode == 0, answer.stderr[-500:]
+
+
+DIGESTS = """
+import hashlib, sys
+from tests.support.encoding import CODECS, encoded, plan_of, scenes, with_params
+codec = next(codec for codec in CODECS if codec.name == sys.argv[1])
+for width in (160, 426, 854):
+    plan = plan_of(codec, width, 90)
+    coded = encoded(with_params(plan, sys.argv[2]) if sys.argv[2] else plan, scenes(width, 90, 26))
+    print(width, hashlib.sha256(b"".join(map(bytes, coded.packets))).hexdigest())
+"""
+
+
+def digests(codec: str, params: str = "", filling: str = "1") -> list[str]:
+    """Of chunks in three widths, from a process whose memory glibc fills with `filling` as it hands it out."""
+    answer = subprocess.run(
+        [sys.executable, "-c", DIGESTS, codec, params],
+        env=os.environ | {"MALLOC_PERTURB_": filling},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return answer.stdout.splitlines()
+
+
+@each_codec
+def test_a_chunk_has_the_same_bytes_whatever_its_process_had_in_memory(codec: H264 | Hevc | Av1) -> None:
+    found = [digests(codec.name, filling=filling) for filling in ("1", "128", "255")]
+
+    assert len(found[0]) == 3
+    assert found[0] == found[1] == found[2]
+
+
+def test_an_h264_chunk_has_the_same_bytes_on_every_kind_of_processor() -> None:
+    kinds = ("asm=0", "asm=sse4.2", "asm=avx2") if "avx2" in CPU else ("asm=0",)  # x264 takes such a name at its word
+
+    assert {tuple(digests("h264", kind)) for kind in kinds} == {tuple(digests("h264"))}
+
+
+@pytest.mark.skipif("avx2" not in CPU, reason="there is no other kind of processor to be here")
+def test_without_cpu_independent_the_bytes_follow_the_kind_of_processor() -> None:
+    """What that option is for."""
+    assert digests("h264", "cpu-independent=0:asm=avx2") != digests("h264", "cpu-independent=0:asm=0")

@@ -70,7 +70,7 @@ def encoded(plan: RenditionPlan, pictures: Iterable[np.ndarray]) -> Coded:
     context.thread_count = 1
     packets: list[Packet[VideoStream]] = []
     for number, picture in enumerate(pictures):
-        frame = VideoFrame.from_ndarray(picture, format="gray").reformat(format=plan.pixel_format)
+        frame = VideoFrame.from_ndarray(picture, format="gray").reformat(format=plan.pixel_format, threads=1)
         frame.pts, frame.time_base = number, 1 / RATE
         packets += context.encode(frame)
     packets += context.encode(None)

@@ -182,7 +182,7 @@ def picture(wish: Clip, number: int) -> av.VideoFrame:
     )
     if wish.pix_fmt != "yuv444p":
         span = 2 if wish.full_range else 1
-        frame = frame.reformat(format=wish.pix_fmt, src_color_range=span, dst_color_range=span)
+        frame = frame.reformat(format=wish.pix_fmt, src_color_range=span, dst_color_range=span, threads=1)
     if wish.interlaced:
         frame = _with_field_order(frame, wish.interlaced)
     frame.pict_type = 0
