@@ -8,6 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from benchmarks import load
 CLIENTS = (8, 32, 64)
 OVERLOAD = 2000  # clients: more than a replica lets wait
 SAME_KEY = 1000  # posts at once
+HAPROXY = str(Path(sys.executable).with_name("farm-haproxy"))
 
 
 def rates(seconds: float) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _serve(folder: str, ha_proxy: bool, queue: Any) -> None:
     os.chdir(folder)  # an embedded farm reads what lies below the folder it was started in
     prepare_embedded_environment(port, Path(folder) / "data", True)
     if ha_proxy:
-        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"  # as ray-cluster.yaml has it
+        os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY}  # as in a cluster
     prepare_ray_environment()
     import ray
     from ray import serve as ray_serve

@@ -28,7 +28,7 @@ class AppArgs(BaseModel):
     """A replica waits for the database most of its time."""
     max_ongoing_requests: Annotated[int, Field(ge=1)] = 2048
     """Per replica, streams of events among them; above what `serve.api.gate` refuses by itself, with a reason. Uploads
-    that cross together count as one, and are bounded by `serve.crossing` and by the gate."""
+    that cross together count as one, behind HAProxy none: `serve.crossing` and the gate bound them."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 4096
     """Before Ray Serve itself answers 503, without a Retry-After; its default is to queue without end."""
     control_nodes_only: bool = False

@@ -1,4 +1,4 @@
-"""What Serve's own proxy does for the farm beyond handing calls to replicas."""
+"""What Serve's own proxy, and behind HAProxy each replica's own HTTP server, does with calls before Serve does."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
 from ray.serve.exceptions import RayServeException
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -34,14 +35,15 @@ log = logging.getLogger(__name__)
 def prepare_proxy() -> list[Middleware]:
     """What Serve calls in each proxy that it starts: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names this.
 
-    Behind HAProxy replicas listen themselves and call it too, with nothing between them and the API.
+    Behind HAProxy replicas listen themselves and call it too.
     """
     switch_sooner()
     try:
         ray_serve.get_replica_context()
     except RayServeException:
         return [Middleware(OwnWords), Middleware(Uploads)]
-    return []
+    # Where Serve runs the API in a loop of its own, a call has to go over to it.
+    return [] if RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD else [Middleware(Straight)]
 
 
 class OwnWords:
@@ -75,6 +77,23 @@ class OwnWords:
             await _not_serving(scope, receive, send)
 
 
+class Straight:
+    """Hands uploads to the API of its own replica, past what Serve does around a call.
+
+    That is two tasks, its metrics, its X-Request-ID and its bounds, for which the API has its own. A replica that is to
+    end still answers what it has in hand: its HTTP server waits for that, 5 s at least.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call."""
+        # Serve tells of it once the HTTP server is up.
+        api = ray_serve.get_replica_context().servable_object if _is_upload(scope) else None
+        await (api or self._app)(scope, receive, send)
+
+
 class Uploads:
     """Hands uploads to a replica whole, and together."""
 
@@ -86,7 +105,7 @@ class Uploads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _is_small_upload(scope):
+        if not _is_small_upload(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -128,8 +147,12 @@ async def _find() -> Any:
     return (await asyncio.wait_for(looking, FIND_S)).options(stream=True)
 
 
+def _is_upload(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] == "POST" and UPLOAD.fullmatch(scope["path"]) is not None
+
+
 def _is_small_upload(scope: Scope) -> bool:
-    if not UPLOAD.fullmatch(scope["path"]):
+    if not _is_upload(scope):
         return False
     declared = Headers(scope=scope).get("content-length", "")
     if not (declared.isascii() and declared.isdigit() and len(declared) < 10):

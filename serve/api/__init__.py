@@ -49,8 +49,14 @@ def create_api(deps: Deps, background: Sequence[Background] = ()) -> FarmApi:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    # No pages of the framework's: they load scripts from other people's servers.
-    api = FarmApi(title="Transcoding farm", version=API_VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
+    api = FarmApi(
+        title="Transcoding farm",
+        version=API_VERSION,
+        docs_url=None,  # pages that load scripts from other people's servers
+        redoc_url=None,
+        redirect_slashes=False,  # to another path than was asked for, on whatever host the caller names
+        lifespan=lifespan,
+    )
     api.state.deps = deps
     parts = (media, jobs, events, batches, estimates, recipes, policy, operations, problem_docs)
     routers = [media.busy, *(part.router for part in parts)]
