@@ -10,27 +10,25 @@ from urllib.parse import quote
 import typer
 
 from cluster.settings import load
+from serve.batch_results import OPEN, batch_table, download, follow
 from serve.cli.batch_display import progress_line, show, show_rows
 from serve.cli.estimate_display import show_survey, sources_of
 from serve.cli.exits import ExitCode
 from serve.cli.media_commands import output_uri_of, plain
 from serve.cli.remote_commands import REJECTIONS, with_remedy
 from serve.client import FarmClient
-from serve.errors import FarmRefused, FarmUnreachable, UsageError
+from serve.errors import FarmRefused, UsageError
 from serve.settings import ClientSettings
 
 if TYPE_CHECKING:
     from cluster.batches.surveying import Found
 
-POLL_S = 1.0
-PATIENCE_S = 300.0  # with a farm that does not answer: the batch goes on without whoever watches it
 LINE_S = 5.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 BatchId = Annotated[str, typer.Argument(help="As `farm batch run` printed it.", metavar="BATCH")]
 Wait = Annotated[bool, typer.Option(help="Follow the batch to its end.")]
 
-OPEN = ("listing", "running")
 KINDS = ("auto", "video", "audio", "image")
 
 
@@ -136,8 +134,6 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """Print what came of each item, one line for each output, or download it as Parquet."""
-    from serve.batch_results import batch_table, download
-
     if out is None:
         show_rows(batch_table(batch_id), as_json)
         return
@@ -158,19 +154,16 @@ def _follow_and_show(farm: FarmClient, batch: dict[str, Any], wait: bool, as_jso
 
 def _followed(farm: FarmClient, batch: dict[str, Any]) -> dict[str, Any]:
     """The batch once it has ended; how far it is goes to stderr."""
-    told, told_at, heard_at = "", 0.0, time.monotonic()
-    while batch["status"] in OPEN:
+    told, told_at = "", 0.0
+
+    def tell(batch: dict[str, Any]) -> None:
+        nonlocal told, told_at
         line = progress_line(batch)
         if line != told and time.monotonic() - told_at > LINE_S:
             print(line, file=sys.stderr, flush=True)
             told, told_at = line, time.monotonic()
-        time.sleep(POLL_S)
-        try:
-            batch, heard_at = farm.batch(batch["batch_id"]), time.monotonic()
-        except (FarmUnreachable, FarmRefused) as error:
-            if not error.retryable or time.monotonic() - heard_at > PATIENCE_S:
-                raise
-    return batch
+
+    return follow(farm, batch, tell)
 
 
 def _code(batch: dict[str, Any]) -> int:

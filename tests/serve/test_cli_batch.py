@@ -15,8 +15,9 @@ from PIL import Image
 from cluster.batches.feed import Feed
 from cluster.farm_settings import FarmSettings, WorkSettings
 from cluster.settings import DatabaseSettings, load
+from serve import batch_results
 from serve.api import create_api
-from serve.batch_results import batch_table
+from serve.batch_results import batch_table, run_batch
 from serve.cli import batch_commands, run
 from serve.cli.exits import ExitCode
 from serve.embedded import free_port
@@ -32,7 +33,7 @@ ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable"
 @pytest.fixture
 def running(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiFarm]:
     """A farm that FARM_URL leads to."""
-    monkeypatch.setattr(batch_commands, "POLL_S", 0.02)
+    monkeypatch.setattr(batch_results, "POLL_S", 0.02)
     monkeypatch.setattr(batch_commands, "LINE_S", 0.0)
     with served(create_api(farm.deps)) as url:
         monkeypatch.setenv("FARM_URL", url)
@@ -98,6 +99,13 @@ def test_a_batch_is_run_to_its_end_and_its_results_are_printed_and_downloaded(
     table = batch_table(stored.id)
     assert table.column("media_id").to_pylist() == ["a", "b"]
     assert pq.read_table(out).schema.equals(table.schema)
+
+
+def test_a_batch_is_run_from_python_to_an_arrow_table(running: ApiFarm) -> None:
+    with fed(running):
+        table = run_batch({"source": listed(running, "a", "b").as_uri(), "recipe": "web"})
+    assert table.column("media_id").to_pylist() == ["a", "b"]
+    assert table.column("status").to_pylist() == ["ready", "ready"]
 
 
 def test_the_same_command_again_goes_on_with_the_batch_it_began(running: ApiFarm, capsys: Out) -> None:
