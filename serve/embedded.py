@@ -1,10 +1,12 @@
 """The whole farm in one process tree on this machine: local Ray, dispatcher, API, SQLite, a folder."""
 
 import logging
+import random
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -123,7 +125,13 @@ def _must_be_free(host: str, port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that is free on loopback now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free on loopback now, and that nobody is given who does not ask for that very one.
+
+    Ray starts a dozen listeners on whatever port the system hands out: of those (from 32768 on) one was taken between
+    being found free and being bound. From 10002 to 19999 are Ray's workers.
+    """
+    for port in random.sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise UsageError("no port between 20000 and 29999 is free on 127.0.0.1")

@@ -3,9 +3,10 @@
 import argparse
 import shutil
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.chaos.farm import chaos_farm
+from tests.chaos.farm import ChaosFarm, chaos_farm
 from tests.chaos.report import RESULTS, judge, show, write
 from tests.chaos.run import Wish, run
 
@@ -17,12 +18,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=62)
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--minutes", type=float, help="kill for so long, however many that are")
+    parser.add_argument("--haproxy", action="store_true", help="with HAProxy in the place of Serve's own proxy")
     parser.add_argument("--keep-logs", action="store_true", help="copy Ray's logs beside the results")
     asked = parser.parse_args()
     wish = Wish(asked.seed, asked.kills, asked.jobs)
     if asked.minutes is not None:
         wish = Wish(asked.seed, sys.maxsize, sys.maxsize, asked.minutes * 60)
-    with chaos_farm() as farm:
+    with _behind_haproxy() if asked.haproxy else chaos_farm() as farm:
         told = judge(farm, run(farm, wish))
         if asked.keep_logs or told["broken"]:
             _keep_logs(farm.folder, f"seed-{wish.seed}-logs")
@@ -30,6 +32,14 @@ def main() -> int:
     show(told)
     print(f"figures: {path}")
     return 1 if told["broken"] else 0
+
+
+def _behind_haproxy() -> AbstractContextManager[ChaosFarm]:
+    return chaos_farm(  # as ray-cluster.yaml has it
+        RAY_SERVE_ENABLE_HA_PROXY="1",
+        RAY_SERVE_HAPROXY_BINARY_PATH=str(Path(sys.executable).with_name("farm-haproxy")),
+        RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
+    )
 
 
 def _keep_logs(folder: Path, name: str) -> None:

@@ -28,6 +28,7 @@ TERMINAL = {"ready", "failed", "cancelled"}
 INTAKE = {"202", "429", "503", "507", "ConnectError", "ReadError", "RemoteProtocolError", "ReadTimeout"}
 # For how long a kill may still cost what begins after it: a server stays away, and a head's workers are ended with it.
 OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0}
+DELAYING = {"dispatcher", "head", "node", "raylet", "PostgreSQL", "S3 server"}  # each holds up what others have lost
 REACH_S = {"dispatcher": 10.0, "node": 10.0, "raylet": 10.0, "head": 60.0}
 _CHUNK = re.compile(r"chunk (\d+) of (\S+)")
 _MANIFEST = re.compile(r"farm/([^/]+)/([^/]+)/([0-9a-f]{16})/manifest\.json")
@@ -134,7 +135,10 @@ def _code(job: Job) -> str:
 
 
 def _resumed(farm: ChaosFarm, kills: list[Kill], events: Events) -> dict[str, dict[str, Any]]:
-    """Seconds from a kill until what was in hand is worked on again; of a head, from when it is back."""
+    """Seconds from a kill until what was in hand is worked on again; of a head, from when it is back.
+
+    What had to wait for another loss too is told by itself: a reach is of one loss.
+    """
     begun = farm.front.begun()
     starts = sorted(at for of_job in events.values() for kind, at, _ in of_job if kind == "started")
     found: dict[str, list[float]] = defaultdict(list)
@@ -145,7 +149,9 @@ def _resumed(farm: ChaosFarm, kills: list[Kill], events: Events) -> dict[str, di
             found[kill.kind] += [s for up in farm.head_up_at if up > kill.at for s in _first(starts, up)][:1]
         for chunk in in_hand(begun, kill.in_hand):
             if any(at <= kill.at for at in begun[chunk]):
-                found[kill.kind] += _first(begun[chunk], kill.at)
+                for waited_s in _first(begun[chunk], kill.at):
+                    delayed = any(0 < other.at - kill.at < waited_s and other.kind in DELAYING for other in kills)
+                    found[kill.kind + ", with another loss before it was" * delayed].append(waited_s)
     return {
         kind: {"times": len(all_s), "median": round(statistics.median(all_s), 1), "most": round(max(all_s), 1)}
         for kind, all_s in found.items()

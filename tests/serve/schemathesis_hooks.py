@@ -22,9 +22,15 @@ KNOWN = {"batch_id": BATCHES, "job_id": JOBS, "media_id": ["clip"], "name": ["st
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     for name, values in KNOWN.items():
-        if path_parameters and name in path_parameters and chance.random() < 0.5:
+        # What was made wrong on purpose stays wrong: its request is expected to be refused.
+        right = path_parameters and name in path_parameters and _is_right(context, name, path_parameters[name])
+        if path_parameters and right and chance.random() < 0.5:
             path_parameters[name] = chance.choice(values)
     return path_parameters
+
+
+def _is_right(context: Any, name: str, value: Any) -> bool:
+    return bool(context.operation.path_parameters.get(name).is_valid(value))
 
 
 @schemathesis.hook
