@@ -14,7 +14,9 @@ NAMES = {
     "pipelines": "media",
     "raylet": "raylet",
     "gcs_server": "gcs",
-    "ray::IDLE": "idle workers",
+    "ray::DashboardAgent": "agents",
+    "ray::RuntimeEnvAgent": "agents",
+    "ray::": "workers",  # of Ray's tasks, idle or named as the step that they run
 }
 
 
