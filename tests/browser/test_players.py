@@ -260,7 +260,7 @@ def test_the_download_file_plays_without_a_player(page: Page, site: Site, tmp_pa
     assert site.failed == []
 
 
-@pytest.mark.parametrize("recipe", ["standard", "av1"])
+@pytest.mark.parametrize("recipe", ["standard", pytest.param("av1", marks=pytest.mark.slow)])
 def test_what_a_job_publishes_of_a_telephone_s_video_plays(
     recipe: str, browser: Browser, players: Path, tmp_path: Path
 ) -> None:

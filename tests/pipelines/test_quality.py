@@ -65,9 +65,13 @@ def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_pat
     ("primaries", "transfer", "matrix"),
     [
         (6, 6, 6),
-        *(pytest.param(*names, marks=pytest.mark.slow) for names in ((1, 1, 1), (6, 6, 1), (5, 6, 5), (1, 13, 1))),
+        (1, 1, 1),
+        (6, 6, 1),
+        (5, 6, 5),
+        (1, 13, 1),
     ],
 )
+@pytest.mark.slow
 def test_the_names_of_colours_change_no_score(tmp_path: Path, primaries: int, transfer: int, matrix: int) -> None:
     colors = {"primaries": primaries, "transfer": transfer, "matrix": matrix}
     by_name = scores(measured(planned(clip(**SIZE, frames=20, **colors), chunks=1, renditions=three), tmp_path))
@@ -76,6 +80,7 @@ def test_the_names_of_colours_change_no_score(tmp_path: Path, primaries: int, tr
     assert mean(by_name["half"]) == pytest.approx(mean(plain["half"]), abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_that_another_ffmpeg_gives(tmp_path: Path) -> None:
     source = clip(width=320, height=180, primaries=1, transfer=1, matrix=1)
     found = scores(measured(planned(source, chunks=1, renditions=three), tmp_path))

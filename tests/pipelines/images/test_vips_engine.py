@@ -131,7 +131,7 @@ def test_a_palette_becomes_rgb(tmp_path: Path) -> None:
     assert (still == np.asarray(image.convert("RGB"))).all()
 
 
-@pytest.mark.parametrize("kind", ["webp", "tif", "avif", "gif", "heic"])
+@pytest.mark.parametrize("kind", ["webp", "tif", pytest.param("avif", marks=pytest.mark.slow), "gif", "heic"])
 def test_other_containers_are_shrunk_as_exactly(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"photo.{kind}"
     if kind == "heic":
