@@ -11,8 +11,8 @@ LIMITED, FULL = 1, 2  # AVColorRange
 BT709 = 1  # AVColorTransferCharacteristic and AVColorPrimaries share the number
 HDR_TRANSFERS = (16, 18)  # PQ, HLG
 THREADS = 1
-"""swscale takes one per core by default, and where they meet two may write the same pixels: from grey to 10 bits, 424
-wide, each run gave another picture."""
+"""Of swscale, which takes one per core by default: from grey to 10 bits, 424 wide, each run with two gave another
+picture. What is made here never did, and shall not."""
 
 # Without these swscale rounds twice, and white comes out as a light grey.
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve import problems
 from serve.crossing import Answers, Call, Crossing, Full
 from serve.errors import ApiError, NotServing, Overloaded
+from serve.haproxy import DETAIL
 from serve.switching import switch_sooner
 
 APP = "farm"  # the application's name in Serve
@@ -81,7 +82,7 @@ class Straight:
     """Hands uploads to the API of its own replica, past what Serve does around a call.
 
     That is two tasks, its metrics, its X-Request-ID and its bounds, for which the API has its own. A replica that is to
-    end still answers what it has in hand: its HTTP server waits for that, 5 s at least.
+    end still answers what it has in hand: its HTTP server waits for that.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -181,8 +182,7 @@ def _is_serves_own(start: MutableMapping[str, Any]) -> bool:
 
 
 async def _not_serving(scope: Scope, receive: Receive, send: Send) -> None:
-    error = NotServing("the API is starting, or what had this call in hand has ended; send it again")
-    await _refuse(error, scope, receive, send)
+    await _refuse(NotServing(DETAIL), scope, receive, send)
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
