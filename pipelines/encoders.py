@@ -144,9 +144,9 @@ def _x264(rung: "Rung | SelectedRung", codec: "H264", gop: int, level: str) -> d
         "scenecut": 0,  # … and on no other: all rungs and all chunks must agree on where segments can begin
         "open-gop": 0,  # no frame after a key frame refers to one before it, which another chunk has encoded
         "stitchable": 1,  # parameter sets that do not depend on the pictures
-        # The same bytes with AVX-512, AVX2, SSE and in plain C, for 4 % of the time. Without it C gives other bytes than
-        # SSE and AVX2, and AVX-512 (x264 build 165) others each time, by memory that nobody wrote: at `veryfast`, in 51
-        # of 62 widths, a chunk that was made again differed from the first.
+        # The same bytes with AVX-512, AVX2, SSE and in plain C, for 4 % of the time. Without it C gives others than SSE
+        # and AVX2, and AVX-512 (x264 build 165) others each time, by memory that nobody wrote: at `veryfast`, in 51 of
+        # 62 widths, a chunk that was made again differed from the first.
         "cpu-independent": 1,
         "vbv-init": CHUNK_START,
     }

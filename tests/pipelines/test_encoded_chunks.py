@@ -206,7 +206,9 @@ def test_an_h264_chunk_has_the_same_bytes_on_every_kind_of_processor() -> None:
     assert {tuple(digests("h264", kind)) for kind in kinds} == {tuple(digests("h264"))}
 
 
-@pytest.mark.skipif("avx2" not in CPU, reason="this processor has no AVX2 whose bytes could differ from those of plain C")
+@pytest.mark.skipif(
+    "avx2" not in CPU, reason="this processor has no AVX2 whose bytes could differ from those of plain C"
+)
 def test_without_cpu_independent_the_bytes_follow_the_kind_of_processor() -> None:
     """What that option is for."""
     assert digests("h264", "cpu-independent=0:asm=avx2") != digests("h264", "cpu-independent=0:asm=0")

@@ -10,7 +10,9 @@ from pipelines.images.gpu_server import NO_GPU
 
 HAS_DRIVER = Path("/dev/nvidiactl").exists()
 NEEDS_GPU = pytest.mark.skipif(not HAS_DRIVER, reason="no NVIDIA driver on this machine")
-NEEDS_NO_GPU = pytest.mark.skipif(HAS_DRIVER, reason="shows what is said without an NVIDIA driver, and this machine has one")
+NEEDS_NO_GPU = pytest.mark.skipif(
+    HAS_DRIVER, reason="shows what is said without an NVIDIA driver, and this machine has one"
+)
 
 
 @dataclass(frozen=True, slots=True)
