@@ -3,6 +3,8 @@
 Names are FFmpeg's, numbers are those of ISO/IEC 23091-2, which FFmpeg and the bitstreams share.
 """
 
+import re
+
 from pipelines.facts import VideoFacts
 from pipelines.plan import ColorTags
 
@@ -20,6 +22,9 @@ RANGES = {"limited": 1, "full": 2}
 SD_PRIMARIES = ("bt709", "bt470bg", "smpte170m", "smpte240m", "ebu3213")  # shown right, or nearly, without conversion
 SAME_CURVE = {"bt2020-10": "bt709", "bt2020-12": "bt709"}  # the same function under another number
 SD_MAX_HEIGHT = 576  # lines of the tallest standard-definition format; untagged pictures below it use BT.601
+
+_POINT = r"\((\d+),(\d+)\)"
+_MASTERING = re.compile(rf"G{_POINT}B{_POINT}R{_POINT}WP{_POINT}L{_POINT}")
 
 
 def is_rgb(pixel_format: str) -> bool:
@@ -70,3 +75,22 @@ def sdr_tags(source: ColorTags) -> ColorTags:
 def hdr_tags(source: ColorTags) -> ColorTags:
     """What an output that keeps PQ or HLG says: limited range, BT.2020 matrix, the rest as in `source`."""
     return ColorTags(source.primaries, source.transfer, "bt2020nc")
+
+
+def mastering_numbers(text: str) -> list[int]:
+    """The ten numbers of x265's mastering display: chromaticities × 50,000, luminances × 10,000 nits.
+
+    Raises ValueError for any other text.
+    """
+    match = _MASTERING.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a mastering display: {text!r}")
+    return [int(number) for number in match.groups()]
+
+
+def svt_mastering(text: str) -> str:
+    """The same for SVT-AV1, which takes decimal numbers."""
+    *chroma, most, least = mastering_numbers(text)
+    x = [f"{number / 50_000:.5f}" for number in chroma]
+    light = f"L({most / 10_000:.4f},{least / 10_000:.4f})"
+    return f"G({x[0]},{x[1]})B({x[2]},{x[3]})R({x[4]},{x[5]})WP({x[6]},{x[7]}){light}"

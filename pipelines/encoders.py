@@ -11,11 +11,11 @@ The options are plain strings. What PyAV 19 makes of them: names that an encoder
 log and nothing else. `check_options` turns both into errors.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from pipelines.color import MATRICES, PRIMARIES, RANGES, TRANSFERS, mastering_numbers, svt_mastering
 from pipelines.errors import EncodeFailed, UnsupportedMedia
 from pipelines.h264_levels import h264_level
 from pipelines.plan import ColorTags, RenditionPlan
@@ -49,9 +49,6 @@ every chunk spends the same reserve again, and at a tight cap more than half of 
 _SDR = ColorTags("bt709", "bt709", "bt709")
 _HDR10 = ColorTags("bt2020", "smpte2084", "bt2020nc")
 _HDR10_MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"  # Display P3, 1000 nits
-
-_POINT = r"\((\d+),(\d+)\)"
-_MASTERING = re.compile(rf"G{_POINT}B{_POINT}R{_POINT}WP{_POINT}L{_POINT}")
 
 
 def gop_frames(frame_rate: Fraction, gop_seconds: float) -> int:
@@ -144,9 +141,9 @@ def _x264(rung: "Rung | SelectedRung", codec: "H264", gop: int, level: str) -> d
         "scenecut": 0,  # … and on no other: all rungs and all chunks must agree on where segments can begin
         "open-gop": 0,  # no frame after a key frame refers to one before it, which another chunk has encoded
         "stitchable": 1,  # parameter sets that do not depend on the pictures
-        # The same bytes with AVX-512, AVX2, SSE and in plain C, for 4 % of the time. Without it C gives others than SSE
-        # and AVX2, and AVX-512 (x264 build 165) others each time, by memory that nobody wrote: at `veryfast`, in 51 of
-        # 62 widths, a chunk that was made again differed from the first.
+        # Of the same frames the same bytes with AVX-512, AVX2, SSE and in plain C, for 4 % of the time. Without it C
+        # gives others than SSE and AVX2, and AVX-512 (x264 build 165) others each time, by memory that nobody wrote: at
+        # `veryfast`, in 51 of 62 widths, a chunk that was made again differed from the first.
         "cpu-independent": 1,
         "vbv-init": CHUNK_START,
     }
@@ -180,7 +177,7 @@ def _x265(
     if rung.width < CUTREE_MIN_WIDTH_PX:
         params["cutree"] = 0
     if mastering_display:
-        _mastering(mastering_display)
+        mastering_numbers(mastering_display)
         params["master-display"] = mastering_display  # HDR10: what the picture was graded on
     if content_light:
         params["max-cll"] = content_light
@@ -201,7 +198,7 @@ def _svtav1(
         "lp": 1,  # one core: SVT-AV1 starts a pool for every encoder otherwise
     }
     if mastering_display:
-        params["mastering-display"] = _svt_mastering(mastering_display)
+        params["mastering-display"] = svt_mastering(mastering_display)
     if content_light:
         params["content-light"] = content_light
     return {
@@ -216,22 +213,6 @@ def _joined(params: Mapping[str, object]) -> str:
     return ":".join(f"{key}={value}" for key, value in params.items())
 
 
-def _mastering(text: str) -> list[int]:
-    """The ten numbers of x265's mastering display: chromaticities × 50,000, luminances × 10,000 nits."""
-    match = _MASTERING.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not a mastering display: {text!r}")
-    return [int(number) for number in match.groups()]
-
-
-def _svt_mastering(text: str) -> str:
-    """The same for SVT-AV1, which takes decimal numbers."""
-    *chroma, most, least = _mastering(text)
-    x = [f"{number / 50_000:.5f}" for number in chroma]
-    light = f"L({most / 10_000:.4f},{least / 10_000:.4f})"
-    return f"G({x[0]},{x[1]})B({x[2]},{x[3]})R({x[4]},{x[5]})WP({x[6]},{x[7]}){light}"
-
-
 def configure(context: "VideoCodecContext", plan: RenditionPlan, frame_rate: Fraction, time_base: Fraction) -> None:
     """Set on an encoder's context, before it is opened, all that `plan` decides.
 
@@ -239,8 +220,6 @@ def configure(context: "VideoCodecContext", plan: RenditionPlan, frame_rate: Fra
     colours that are set after opening are not in the parameter sets.
     """
     from av.codec.context import Flags
-
-    from pipelines.color import MATRICES, PRIMARIES, RANGES, TRANSFERS
 
     context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pixel_format
     context.framerate, context.time_base = frame_rate, time_base

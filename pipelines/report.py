@@ -173,6 +173,5 @@ def _track(
         "bitrate_bps": plan.bitrate_bps,
         "reused_from": earlier.pop("reused_from"),
         "identity": identities[folder],
-        # A job that began under an earlier version has a path of its scratch folder in it.
-        "proof": earlier | {key: value for key, value in proof.items() if key != "path"},
+        "proof": earlier | proof,
     }

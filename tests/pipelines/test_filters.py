@@ -1,8 +1,10 @@
 """Pictures on their way from decoder to encoder, with colours and frame numbers that can be checked."""
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +64,20 @@ def from_rgb(red: float, green: float, blue: float) -> list[float]:
     return [16 + 219 * y, 128 + 224 * u, 128 + 224 * v]
 
 
+SSE42 = 0x3FF  # of libavutil's AV_CPU_FLAG_…: MMX to SSE4.2
+AVX2 = SSE42 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x40000  # and AVX, AVX2, FMA3, BMI1, BMI2
+
+
+def noise(width: int, height: int, pixel_format: str) -> av.VideoFrame:
+    frame = av.VideoFrame(width, height, pixel_format)
+    chance = np.random.default_rng(7)
+    for plane in frame.planes:
+        values = chance.integers(0, 1024, plane.buffer_size // 2) if "10" in pixel_format else None
+        plane.update((chance.bytes(plane.buffer_size)) if values is None else values.astype("<u2").tobytes())
+    frame.pts, frame.time_base = 0, Fraction(1, 25)
+    return frame
+
+
 def rendition(width: int, height: int, pixel_format: str = "yuv420p", color: ColorTags = BT709) -> RenditionPlan:
     return lossless(width, height, pixel_format, 10, color=color)
 
@@ -93,6 +109,31 @@ def test_rgb_comes_out_in_limited_bt709(rgb: tuple[int, int, int]) -> None:
     red, green, blue = rgb
     made = RenditionGraph(rendition(32, 24), tags).frame(tagged(flat((green, blue, red), "gbrp"), tags))
     assert means(made) == pytest.approx(from_rgb(red / 255, green / 255, blue / 255), abs=1)
+
+
+@pytest.fixture
+def processors() -> Iterator[list[Callable[[], None]]]:
+    """What makes FFmpeg take this processor for one with SSE4.2 and no more, with AVX2, and for what it is."""
+    libraries = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libavutil" in line}
+    library = ctypes.CDLL(libraries.pop())
+    real = library.av_get_cpu_flags()
+    yield [partial(library.av_force_cpu_flags, real & mask) for mask in (SSE42, AVX2, real)]
+    library.av_force_cpu_flags(-1)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (426, 240), (98, 54)])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "nv12", "rgb24"])
+def test_a_picture_is_scaled_to_the_same_bytes_on_every_x86_64_processor(
+    processors: list[Callable[[], None]], pixel_format: str, size: tuple[int, int]
+) -> None:
+    """A chunk that was lost is made again on another kind of node, and must not differ from its first making."""
+    tags = ColorTags("bt709", "bt709", "gbr", "full") if is_rgb(pixel_format) else BT709
+    source = tagged(noise(640, 362, pixel_format), tags)
+    made = []
+    for pretend in processors:
+        pretend()
+        made.append(RenditionGraph(rendition(*size), tags).frame(source).to_ndarray().tobytes())
+    assert made[0] == made[1] == made[2]
 
 
 def test_a_picture_that_needs_nothing_is_not_copied() -> None:
