@@ -176,22 +176,24 @@ class Dispatcher:
     async def _renew(self) -> None:
         """Leases that are due, all in one write: a thousand jobs must not be a thousand commits."""
         lease_s = self._settings.work.lease_s
-        renewals = [due for held in self._held.values() if (due := held.due_renewal(lease_s)) is not None]
-        if not renewals:
+        due = [(held, one) for held in self._held.values() if (one := held.due_renewal(lease_s)) is not None]
+        if not due:
             return
-        fences = {one.job_id: one.fence for one in renewals}
-        for job_id in await asyncio.to_thread(self._store.renew_all, renewals, lease_s):
-            lost = self._held.get(job_id)
-            if lost is not None and lost.job.fence == fences[job_id] and not lost.ended:
+        began = time.monotonic()
+        lost = await asyncio.to_thread(self._store.renew_all, [one for _, one in due], lease_s)
+        for held, renewal in due:
+            if held.job.id not in lost:
+                held.note_renewal(began, renewal)
+            elif self._held.get(held.job.id) is held and not held.ended:
                 # Somebody else has the job: stop working on it, write nothing.
-                self._watch.lease_lost(lost.job)
-                lost.task.cancel()
+                self._watch.lease_lost(held.job)
+                held.task.cancel()
 
     async def _drive(self, job: Job, before: Held | None) -> None:
         """One job from lease to its end."""
-        if before is not None:
-            await asyncio.wait([before.task])
         try:
+            if before is not None:
+                await asyncio.wait([before.task])
             ending = await self._attempt(job)
         except asyncio.CancelledError:
             held = self._held.get(job.id)

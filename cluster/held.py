@@ -55,13 +55,19 @@ class Held:
             self.task.cancel()
 
     def due_renewal(self, lease_s: float) -> Renewal | None:
-        """What is to be written of the lease now, if anything; it counts as written."""
+        """What is to be written of the lease now, if anything; `renew` when it was."""
         now = time.monotonic()
         due_s = PROGRESS_S if self.changed else lease_s / 4
         if self.ended or now - self.renewed < due_s:
             return None
-        self.renewed, self.changed = now, False
         return Renewal(self.job.id, self.job.fence, self.progress.snapshot() if self.progress else None)
+
+    def note_renewal(self, began: float, written: Renewal) -> None:
+        """The lease lasts from the monotonic time `began` on. Not before it is written: while the store is away every
+        look tries again, and no lease that has run out passes for a fresh one, to be claimed a second time.
+        """
+        self.renewed = began
+        self.changed = self.progress is not None and self.progress.snapshot() != written.progress
 
 
 def turn_of(job: Job) -> Turn:

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 from cluster.errors import InfraError
 from cluster.job import Runner
-from cluster.jobs import JobStatus, JobStore
+from cluster.jobs import JobStore
 from cluster.nodes import Node
 from cluster.slots import Slots
 
@@ -18,7 +19,9 @@ POLICY_EVERY_S = 2.0
 HISTORY_EVERY_S = 3.0  # a few hundred jobs are one write
 # The autoscaler counts what is submitted, and that is never more than there are slots: it is told what waits.
 DEMAND_EVERY_S = 10.0
-MAX_DEMAND = 512  # steps: a queue of a hundred thousand jobs is no reason to ask for more nodes than anybody allows
+# Lanes, or twice those that there are, where that is more: what is asked for is laid out on nodes one by one, and a
+# queue of a hundred thousand jobs is no reason to lay out more than a cluster may grow to until it is asked again.
+LEAST_CAP = 512
 
 
 class ClusterRunner(Runner, Protocol):
@@ -61,12 +64,12 @@ async def obey_policies(store: JobStore, slots: Slots) -> None:
 
 
 async def ask_for_nodes(store: JobStore, slots: Slots, ask_for: Callable[[int], None]) -> None:
-    """Tell the autoscaler how many steps there are to run."""
+    """Tell the autoscaler how many lanes would be busy if there were enough of them: a picture fills little of one."""
     while True:
         try:
-            backlog = await asyncio.to_thread(store.backlog)
-            queued = sum(one.jobs for one in backlog if one.status == JobStatus.QUEUED)
-            await asyncio.to_thread(ask_for, min(MAX_DEMAND, slots.demand + queued))
+            most = max(LEAST_CAP, 2 * slots.capacity)
+            queued = await asyncio.to_thread(store.queued_weight, most)
+            await asyncio.to_thread(ask_for, min(most, slots.demand + math.ceil(queued)))
         except InfraError as error:  # what was asked for last stands
             log.warning("the cluster is not resized: %s: %s", error.code, error.public_message)
         except Exception:

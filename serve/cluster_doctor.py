@@ -1,31 +1,18 @@
 """What a running farm is doing: its nodes, what waits, who holds what. Asked from one of its nodes."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import ray
 
 from cluster.connect import connected
-from cluster.jobs import Backlog, Job, JobStatus, JobStore, open_store
+from cluster.jobs import Backlog, Lease, open_store
 from cluster.node_list import busy_lanes, nodes
 from cluster.nodes import Node
 from cluster.runtime import DISPATCHER, NAMESPACE
 from cluster.settings import DatabaseSettings, load
 
 ANSWER_S = 10.0
-PAGE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Jobs that one dispatcher holds."""
-
-    owner: str
-    jobs: int
-    oldest_s: float  # since the oldest of its attempts began
-    ends_in_s: float  # until the first is taken over, unless its owner renews it; below 0: it is silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +39,7 @@ def examine_cluster() -> ClusterState:
         with connected():
             there, busy = nodes(), busy_lanes()
             dispatcher, is_alive = _ask_dispatcher()
-        backlog, leases = store.backlog(), leases_of(store)
+        backlog, leases = store.backlog(), store.leases()
     finally:
         store.close()
     problems = [] if is_alive else [f"no dispatcher: {dispatcher}"]
@@ -61,34 +48,6 @@ def examine_cluster() -> ClusterState:
         problems.append("jobs wait and no node has lanes")
     problems += [f"{lease.owner} is silent: its jobs can be taken over" for lease in leases if lease.ends_in_s < 0]
     return ClusterState(there, busy, dispatcher, backlog, leases, problems)
-
-
-def leases_of(store: JobStore) -> list[Lease]:
-    """The leases of all jobs that are being done, by owner."""
-    now = datetime.now(UTC)
-    held: dict[str, list[Job]] = {}
-    for job in _processing(store):
-        if job.lease_owner is not None:
-            held.setdefault(job.lease_owner, []).append(job)
-    return [
-        Lease(
-            owner,
-            len(jobs),
-            max((now - job.started_at).total_seconds() for job in jobs if job.started_at is not None),
-            min((job.lease_until - now).total_seconds() for job in jobs if job.lease_until is not None),
-        )
-        for owner, jobs in sorted(held.items())
-    ]
-
-
-def _processing(store: JobStore) -> Iterator[Job]:
-    cursor = None
-    while True:
-        page = store.list_jobs(status=JobStatus.PROCESSING, limit=PAGE, cursor=cursor)
-        yield from page.jobs
-        cursor = page.next_cursor
-        if cursor is None:
-            return
 
 
 def _ask_dispatcher() -> tuple[str, bool]:

@@ -179,6 +179,16 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """The jobs that one dispatcher holds, by the database's clock."""
+
+    owner: str
+    jobs: int
+    oldest_s: float  # since the oldest of its attempts began
+    ends_in_s: float  # until the first is taken over, unless its owner renews it; below 0: it is silent
+
+
+@dataclass(frozen=True, slots=True)
 class Renewal:
     """A lease to be held longer; `progress` is noted unless None."""
 

@@ -1,5 +1,6 @@
 """What waits, for whom, and by which policy: what the dispatcher and the operators look at."""
 
+import math
 import uuid
 from datetime import timedelta
 from functools import cached_property
@@ -7,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, func, select
 
+from cluster.claims import PICTURE_WEIGHT, likely_weight
 from cluster.errors import PolicyChanged
 from cluster.jobs.database import Database
-from cluster.jobs.model import Backlog, JobStatus, Usage
+from cluster.jobs.model import Backlog, JobStatus, Lease, Usage
 from cluster.jobs.rows import CLASSES
 from cluster.jobs.tables import jobs, policies
 from cluster.policy import Policy
@@ -38,6 +40,31 @@ class SqlQueue:
             found = connection.execute(query).all()
         return [
             Backlog(row.org, CLASSES[row.priority], row.stands, row.jobs, (now - row.oldest).total_seconds())
+            for row in found
+        ]
+
+    def queued_weight(self, most: int) -> float:
+        """See `JobStore.queued_weight`."""
+        is_due = (jobs.c.status == JobStatus.QUEUED.value, jobs.c.run_after <= self._db.now())
+        query = select(jobs.c.kind, jobs.c.source_uri).where(jobs.c.finished_at.is_(None), *is_due)
+        with self._db.read() as connection:
+            found = connection.execute(query.limit(math.ceil(most / PICTURE_WEIGHT))).all()
+        return min(float(most), sum(likely_weight(row.kind, row.source_uri) for row in found))
+
+    def leases(self) -> list[Lease]:
+        """See `JobStore.leases`."""
+        mine = (
+            jobs.c.finished_at.is_(None),
+            jobs.c.status == JobStatus.PROCESSING.value,
+            jobs.c.lease_owner.is_not(None),
+        )
+        first = (func.min(jobs.c.started_at).label("began"), func.min(jobs.c.lease_until).label("until"))
+        query = select(jobs.c.lease_owner, func.count().label("jobs"), *first).where(*mine)
+        with self._db.read() as connection:
+            now = connection.execute(select(self._db.now())).scalar_one()
+            found = connection.execute(query.group_by(jobs.c.lease_owner).order_by(jobs.c.lease_owner)).all()
+        return [
+            Lease(row.lease_owner, row.jobs, (now - row.began).total_seconds(), (row.until - now).total_seconds())
             for row in found
         ]
 

@@ -10,7 +10,20 @@ from typing import Any, Protocol
 from cluster.errors import StoreError
 from cluster.jobs.batch_model import Batch, BatchStatus, Failures, Item, ItemStatus, NewBatch, NewItem, Outcome
 from cluster.jobs.history import History
-from cluster.jobs.model import Backlog, Delivery, Ending, Event, Job, JobPage, JobStatus, NewJob, Renewal, Usage, Wish
+from cluster.jobs.model import (
+    Backlog,
+    Delivery,
+    Ending,
+    Event,
+    Job,
+    JobPage,
+    JobStatus,
+    Lease,
+    NewJob,
+    Renewal,
+    Usage,
+    Wish,
+)
 from cluster.policy import Policy
 
 
@@ -173,6 +186,12 @@ class JobStore(Protocol):
     def backlog(self) -> list[Backlog]:
         """What has not ended, by org, class and where it stands."""
         ...
+
+    def queued_weight(self, most: int) -> float:
+        """How many lanes the jobs that `claim` would give now are likely to fill (`cluster.claims`), `most` at most."""
+
+    def leases(self) -> list[Lease]:
+        """What each dispatcher holds, by owner."""
 
     def waiting(self) -> set[tuple[str, str]]:
         """(class, org) of every job that `claim` would give now."""

@@ -1,6 +1,7 @@
 """The dispatcher against a real store, with a runner whose steps are switches."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from cluster import job as job_module
 from cluster import surroundings
 from cluster import sweep as sweep_module
 from cluster.dispatcher import Dispatcher
-from cluster.errors import StorageUnavailable, WorkerLost
+from cluster.errors import StorageUnavailable, StoreUnavailable, WorkerLost
 from cluster.farm_settings import FarmSettings
 from cluster.job import OnStep
 from cluster.jobs import Job, JobStatus, JobStore, NewJob, open_store
@@ -354,6 +355,58 @@ def test_a_job_cancelled_and_at_once_retried_is_driven_once_and_can_be_cancelled
     assert {"m1: chunk 0", "m1: chunk 1"} <= set(ended)
 
 
+def test_a_retried_job_that_is_cancelled_while_its_last_run_is_swept_ends_within_two_seconds(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_LEASE_S", "30")
+    swept = threading.Event()
+
+    async def scenario() -> None:
+        runner = Switches()
+        monkeypatch.setattr(dispatcher_module, "sweep_job", lambda _work, _settings: swept.wait(20))
+        job, _ = create(store, new("m1"))
+        async with dispatching(store, runner, FarmSettings.load()):
+            await running(runner, "m1: chunk 1")
+            store.request_cancel(job.id)
+            await until(store, job, JobStatus.CANCELLED)
+            store.retry(job.id)
+            await until(store, job, JobStatus.PROCESSING)
+            store.request_cancel(job.id)
+            await until(store, job, JobStatus.CANCELLED, within_s=2.0)
+            swept.set()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        swept.set()
+
+
+def test_a_store_that_takes_no_renewals_for_longer_than_a_lease_has_nothing_begun_twice(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Job:
+        runner = Switches()
+        job, _ = create(store, new("m1"))
+        renew_all, away_until = store.renew_all, time.monotonic() + 4
+
+        def away(*arguments: Any) -> set[str]:
+            if time.monotonic() < away_until:
+                raise StoreUnavailable("the database is away")
+            return renew_all(*arguments)
+
+        monkeypatch.setattr(store, "renew_all", away)
+        async with dispatching(store, runner, settings) as dispatcher:
+            await running(runner, "m1: chunk 1")
+            while time.monotonic() < away_until + 1:
+                dispatcher.nudge()  # as every call and every ended job does
+                await asyncio.sleep(0.05)
+            assert runner.running.count("m1: chunk 1") == 1
+            runner.gate.set()
+            return await until(store, job, JobStatus.READY)
+
+    assert asyncio.run(scenario()).attempts == 1
+
+
 @pytest.mark.parametrize("kind", [EncodeFailed, MediaProcessFailed])
 def test_a_step_that_fails_alike_every_time_fails_the_job_at_its_first_attempt(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[MediaError]
@@ -524,12 +577,12 @@ def test_videos_named_like_pictures_take_the_room_of_videos_once_they_were_looke
     assert asyncio.run(scenario()) == 4
 
 
-@pytest.mark.parametrize(("most", "told"), [(surroundings.MAX_DEMAND, 7), (5, 5)])
+@pytest.mark.parametrize(("most", "told"), [(surroundings.LEAST_CAP, 7), (5, 5)])
 def test_the_cluster_is_asked_for_room_for_all_that_waits_and_for_none_when_all_is_done(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, most: int, told: int
 ) -> None:
     monkeypatch.setattr(surroundings, "DEMAND_EVERY_S", 0.02)
-    monkeypatch.setattr(surroundings, "MAX_DEMAND", most)
+    monkeypatch.setattr(surroundings, "LEAST_CAP", most)
     asked: list[int] = []
 
     async def asked_at_last(number: int) -> None:

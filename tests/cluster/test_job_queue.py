@@ -41,6 +41,29 @@ def test_the_backlog_says_by_org_and_class_what_waits_what_runs_and_since_when(s
     assert 0 <= found["b", "bulk", "queued"].oldest_s <= found["a", "interactive", "processing"].oldest_s < 60
 
 
+def test_what_waits_is_weighed_as_it_is_claimed_and_no_further_than_asked(store: SqlStore) -> None:
+    for number in range(8):
+        created(store, media_id=f"picture-{number}", kind="image")
+    created(store, media_id="auto", source_uri="s3://in/photo.JPG")
+    created(store, media_id="clip", source_uri="s3://in/clip.mov")
+    delayed = claimed(store, media_id="delayed", priority="interactive")
+    store.release(delayed.id, delayed.fence, delay_s=60)
+    assert store.queued_weight(100) == 9 / 16 + 1
+    assert store.queued_weight(1) == 1
+
+
+def test_leases_are_counted_by_owner_with_the_time_that_they_have(store: SqlStore) -> None:
+    for number in range(4):
+        created(store, media_id=f"m{number}")
+    claim(store, "b", 60, 2)
+    claim(store, "a", -5, 1)
+    silent, alive = store.leases()
+    assert (silent.owner, silent.jobs, alive.owner, alive.jobs) == ("a", 1, "b", 2)
+    assert silent.ends_in_s <= -5
+    assert 30 < alive.ends_in_s <= 60
+    assert 0 <= alive.oldest_s < 60
+
+
 def test_one_orgs_jobs_are_claimed_without_the_others(store: SqlStore) -> None:
     created(store, org="a", media_id="1", priority="bulk")
     created(store, org="b", media_id="2", priority="bulk")

@@ -7,7 +7,7 @@ from cluster.jobs import open_store
 from cluster.nodes import Node
 from cluster.settings import DatabaseSettings
 from serve.cli.cluster_table import print_cluster
-from serve.cluster_doctor import ClusterState, leases_of
+from serve.cluster_doctor import ClusterState
 from tests.support.jobs import claim, create, new_job
 
 
@@ -18,7 +18,7 @@ def test_leases_are_told_by_owner_and_a_silent_one_is_known_by_its_time(tmp_path
         create(store, new_job(media_id=f"m{number}"))
     claim(store, "alive", 60.0, 3)
     claim(store, "dead", 0.0, 1)
-    alive, dead = leases_of(store)
+    alive, dead = store.leases()
     assert (alive.owner, alive.jobs, dead.owner, dead.jobs) == ("alive", 3, "dead", 1)
     assert 0 <= alive.oldest_s < 60
     assert 30 < alive.ends_in_s <= 60
