@@ -4,10 +4,8 @@ The dispatcher owns all of them, because a task dies with its owner. Ray's own r
 out-of-memory kills, and replay a generator from its start.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -19,6 +17,7 @@ from cluster.heartbeat import Event, follow, with_heartbeats
 from cluster.images.actors import Engines
 from cluster.images.batches import Told
 from cluster.job import OnStep
+from cluster.looks import Looks
 from cluster.media_process import Watch
 from cluster.monitoring.facts import step_facts
 from cluster.monitoring.logs import about_step, log_as_set_up
@@ -30,7 +29,6 @@ from cluster.work import Step, Work
 from pipelines.errors import MediaError
 from pipelines.wire import from_wire, to_wire
 
-LOOKS_AT_ONCE = 8  # first bytes of sources that are read at a time
 PENDING_S = 300.0  # in Ray's queue although a slot was free: a node may just be coming up
 
 
@@ -75,8 +73,7 @@ class RayRunner:
     def __init__(self) -> None:
         self._seen: set[str] = set()  # the nodes that were there when Ray was asked last
         self._engines = Engines(self._is_gone)
-        # Not the loop's own threads: a storage that does not answer must not keep leases from being renewed.
-        self._lookers = ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="look")
+        self._looks = Looks()
 
     async def is_picture(self, work: Work) -> bool:
         """See `Runner`."""
@@ -84,7 +81,7 @@ class RayRunner:
         def look() -> bool:
             return Tools.open(work, FarmSettings.load()).is_picture(work)
 
-        return await asyncio.get_running_loop().run_in_executor(self._lookers, look)
+        return await self._looks.at(look)
 
     async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         """See `cluster.images.batches.ImageRunner`."""
