@@ -6,10 +6,10 @@ each item in the batch once, and the cursor behind the last of them.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select
+from sqlalchemy import Connection, bindparam, insert, or_, select, tuple_
 
 from cluster.errors import BatchMissing, FenceLost
 from cluster.jobs.batch_model import Batch, BatchStatus, Item, ItemStatus, NewItem, Outcome
@@ -76,10 +76,10 @@ class SqlFeeding:
         self._rows = rows
         self._batches = BatchRows()
 
-    def claim(self, owner: str, lease_s: float, limit: int) -> list[Batch]:
+    def claim(self, owner: str, lease_s: float, limit: int, but: Collection[str] = ()) -> list[Batch]:
         """See `BatchStore.claim`."""
         free = or_(batches.c.lease_until.is_(None), batches.c.lease_until < self._db.now())
-        due = select(batches).where(batches.c.finished_at.is_(None), free)
+        due = select(batches).where(batches.c.finished_at.is_(None), free, batches.c.id.not_in(list(but)))
         due = due.order_by(batches.c.priority, batches.c.id).limit(limit)
         if self._db.finds_nothing(due):
             return []
@@ -87,6 +87,16 @@ class SqlFeeding:
             found = [BatchRows.batch_of(row) for row in connection.execute(due.with_for_update(skip_locked=True))]
             lease = {"lease_owner": owner, "lease_until": self._db.now(lease_s)}
             return [self._batches.change(connection, one, lease | {"fence": one.fence + 1}) for one in found]
+
+    def renew(self, leases: Collection[tuple[str, int]], lease_s: float) -> None:
+        """See `BatchStore.renew`."""
+        mine = tuple_(batches.c.id, batches.c.fence).in_(list(leases))
+        with self._db.write() as connection:
+            connection.execute(
+                batches.update()
+                .where(mine, batches.c.finished_at.is_(None), batches.c.lease_until.is_not(None))
+                .values(lease_until=self._db.now(lease_s))
+            )
 
     def end_leases(self, owner: str) -> None:
         """See `BatchStore.end_leases`."""

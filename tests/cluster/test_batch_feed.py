@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.batches import counting, listing
 from cluster.batches import feed as feed_module
 from cluster.batches.feed import Feed
 from cluster.batches.reading import media_id_of
@@ -203,6 +204,76 @@ def test_whoever_takes_a_batch_over_goes_on_behind_the_last_item_of_it(
             farm.store.batches.release(held.id, held.fence)
         items, _ = farm.store.batches.items(batch.id, limit=100)
         assert len({item.source_uri for item in items}) == len(items) == 11
+
+
+def test_a_glob_that_names_little_is_listed_in_pieces_that_nobody_lists_again(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PASSED", 5)
+    monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+    for number in range(40):
+        farm.upload(f"in/{number:02}.{'png' if number in (20, 39) else 'jpg'}")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/*.png")
+    cursors: list[str] = []
+    while True:
+        feed = farm.feed()  # a new owner for every step
+        if feed.step(slots=2):
+            break
+        farm.work()
+        held = farm.store.batches.get(batch.id)
+        cursors.append(str(held.cursor["after"]))
+        farm.store.batches.release(held.id, held.fence)
+    assert cursors[:5] == ["04.jpg", "09.jpg", "14.jpg", "19.jpg", "20.png"]
+    assert cursors == sorted(cursors)
+    assert farm.store.batches.get(batch.id).ready == 2
+
+
+def test_a_prefix_is_counted_in_pieces_beside_the_work_and_not_anew_after_a_hiccup(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    for number in range(12):
+        farm.upload(f"in/{number:02}.jpg")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/")
+    feed = farm.feed()
+    for _ in range(5):
+        feed.step(slots=2)
+    now = farm.store.batches.get(batch.id)
+    assert (now.total, now.open) == (None, 3), "jobs before all is counted, one window of them"
+    monkeypatch.setattr(farm.store.batches, "settle", away)
+    with pytest.raises(StoreUnavailable):
+        feed.step(slots=2)
+    monkeypatch.undo()
+    for _ in range(8):
+        monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+        feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == 12
+    assert farm.end(feed).ready == 12
+
+
+def away(*_: Any) -> Batch:
+    raise StoreUnavailable("the job store cannot be reached")
+
+
+@pytest.mark.parametrize(("counted", "total"), [(100, 7), (3, None)])
+def test_a_prefix_too_large_to_be_counted_is_not_counted_again(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, counted: int, total: int | None
+) -> None:
+    monkeypatch.setattr(counting, "MOST_COUNTED", counted)
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    for number in range(7):
+        farm.upload(f"in/{number}.jpg")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/")
+    feed = farm.feed()
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == total
+    counts_again: list[str] = []
+    monkeypatch.setattr(counting, "objects", lambda *_: counts_again.append("again") or iter(()))
+    assert farm.end(feed).ready == 7
+    assert counts_again == []
 
 
 def test_a_commit_that_was_lost_neither_loses_nor_doubles_an_item(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,14 @@ def test_a_batch_that_somebody_holds_is_nobody_elses_until_its_lease_ends(store:
     assert store.batches.claim("third", 60, 5)[0].fence == taken.fence + 1, "its lease had run out"
 
 
+def test_leases_are_renewed_by_their_fences_and_what_is_held_is_not_claimed_by_its_holder(store: SqlStore) -> None:
+    first, second = (store.batches.create(new_batch(source_etag=etag))[0] for etag in ("a", "b"))
+    held = {batch.id: batch for batch in store.batches.claim("me", 0.0, 5)}
+    store.batches.renew([(first.id, held[first.id].fence), (second.id, held[second.id].fence - 1)], 60)
+    assert store.batches.claim("me", 60, 5, [second.id]) == []
+    assert [batch.id for batch in store.batches.claim("other", 60, 5)] == [second.id]
+
+
 def test_settling_counts_each_end_once(store: SqlStore) -> None:
     batch = fed(store)
     failed, *_ = ended(store, "failed", "ready")
