@@ -56,7 +56,7 @@ class BatchStore(Protocol):
     def retry(self, batch_id: str) -> Batch:
         """Have every item that failed, was cancelled or refused tried again, and go on reading where that broke off.
 
-        IllegalMove while it is being cancelled.
+        IllegalMove while it is being cancelled, and while another batch of the same request is open.
         """
         ...
 

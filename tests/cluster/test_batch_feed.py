@@ -335,7 +335,12 @@ def test_stopping_at_an_error_lets_running_jobs_end_and_retry_goes_on(
     assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.STOPPED, 4, 3, 1)
     farm.outcome = lambda _: "ready"
     farm.store.batches.retry(batch.id)
-    ended = farm.end()
+    feed = farm.feed()
+    feed.step(slots=2)
+    farm.work()
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == 8, "all lines, also those that were not read before"
+    ended = farm.end(feed)
     assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.READY, 8, 8, 0)
     assert len(farm.rows(batch)) == 16
     jobs = {item.job_id for item in farm.store.batches.items(batch.id)[0]}
