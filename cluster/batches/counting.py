@@ -32,7 +32,7 @@ class Count:
         return cls(batch.source_uri, settings, str(batch.cursor.get("after", "")), found, most, is_over)
 
     def go_on(self, until: float, tell: Callable[[], None]) -> int | None:
-        """Count on to the monotonic time `until`, by one object at least; the count, once that is over and not too high.
+        """Count on to the monotonic time `until`, by an object at least; the count, once that is over and not too high.
 
         `tell` is called at each object. Raises what says that the prefix cannot be read; the next call goes on there.
         """

@@ -86,7 +86,7 @@ class Feed:
         return self.settings.work.lease_s
 
     def _read_on(self, batch: Batch, most: int) -> Batch:
-        """Items for the next entries, and jobs for those that need one; the cursor goes on also where there are none."""
+        """Items for the next entries, and jobs for those that need one; without entries too the cursor goes on."""
         try:
             found, cursor, is_last = self._next(batch, most)
         except FarmError as error:

@@ -1,5 +1,6 @@
 """Batches from their manifest to their results, with jobs that end at once: a real store, real files, no Ray."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.batches import counting, listing
+from cluster.batches import counting, listing, results
 from cluster.batches import feed as feed_module
 from cluster.batches.feed import Feed
 from cluster.batches.reading import media_id_of
@@ -485,6 +486,53 @@ def test_results_come_in_shards_and_those_of_an_earlier_ending_are_gone(farm: Fa
     names = sorted(found.key for found in farm.output.list(folder))
     assert names == [f"{folder}/{name}" for name in (SUCCESS, "part-00000.parquet", "part-00001.parquet")]
     assert len(farm.rows(batch)) == 6
+
+
+@pytest.mark.parametrize("taken_at", ["shard", "list"])
+def test_who_lost_a_batch_while_writing_its_results_changes_none_of_its_heirs(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, taken_at: str
+) -> None:
+    batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(3))), shard_rows=4)
+    first, folder = farm.feed(), f"acme/batches/{batch.id}"
+    first.step(slots=2)
+    farm.work()
+    real_shard, real_open = results._write_shard, results.open_results
+    left: list[Any] = []
+
+    def taken_over() -> None:
+        """An heir takes the batch and ends it, with more parts than the first one knows of."""
+        monkeypatch.setattr(results, "_write_shard", real_shard)
+        monkeypatch.setattr(results, "open_results", real_open)
+        farm.store.batches.release(batch.id, first.batch.fence)
+        assert farm.end(farm.feed()).finished_at is not None
+        farm.output.put_bytes(f"{folder}/part-00009.parquet", b"of the heir")
+        left.extend((found.key, farm.output.get_bytes(found.key)) for found in farm.output.list(folder))
+
+    def write_shard(path: Path, rows: Any, most: int) -> int:
+        count = real_shard(path, itertools.islice(rows, 1), most)  # not what the heir has
+        taken_over()
+        return count
+
+    class Slow:
+        """The folder, whose listing takes long."""
+
+        def __init__(self, storage: Any) -> None:
+            self._storage = storage
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._storage, name)
+
+        def list(self) -> Any:
+            taken_over()
+            return self._storage.list()
+
+    if taken_at == "shard":
+        monkeypatch.setattr(results, "_write_shard", write_shard)
+    else:
+        monkeypatch.setattr(results, "open_results", lambda *args: Slow(real_open(*args)))
+    with pytest.raises(FenceLost):
+        first.step(slots=2)
+    assert [(found.key, farm.output.get_bytes(found.key)) for found in farm.output.list(folder)] == left
 
 
 def test_results_that_may_not_be_written_fail_the_batch_with_the_reason(farm: Farm, tmp_path: Path) -> None:
