@@ -9,7 +9,8 @@ from cluster.jobs import Batch, BatchStore
 from cluster.jobs.batch_model import Failures
 
 MOST = 256  # batches
-SHARE = 1 / 20  # of the time is spent on grouping one batch anew; 200,000 failed items took SQLite 1.7 s
+OLDEST_S = 60.0
+SHARE = 1 / 20  # of the time is spent on grouping one batch anew, or more; 200,000 failed items took SQLite 1.7 s
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class KnownFailures:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def of(self, batch: Batch, store: BatchStore) -> list[Failures]:
-        """The failures of `batch`: as they are now of one that has ended, up to 20 times their query old before."""
+        """The failures of `batch`: as they are now of one that has ended, before, up to 20 times their query or a minute old."""
         if not batch.failed + batch.refused:
             return []
         with self._lock:
@@ -41,7 +42,7 @@ class KnownFailures:
                 began = time.monotonic()
                 known.found, known.batch = store.failures(batch.id), batch
                 ended = time.monotonic()
-                known.until = ended + (ended - began) / SHARE
+                known.until = ended + min(OLDEST_S, (ended - began) / SHARE)
             return known.found
 
 
