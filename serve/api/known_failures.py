@@ -29,7 +29,7 @@ class KnownFailures:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def of(self, batch: Batch, store: BatchStore) -> list[Failures]:
-        """The failures of `batch`: as they are now of one that has ended, before, up to 20 times their query or a minute old."""
+        """The failures of `batch`: exact once it has ended; before, up to 20 times their query or a minute old."""
         if not batch.failed + batch.refused:
             return []
         with self._lock:
