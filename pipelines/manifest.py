@@ -61,8 +61,9 @@ def read_manifest(request: ManifestRequest, report: Callable[[dict[str, Any]], N
         return _parquet(request)
     with open(request.source_path, "rb") as file:  # noqa: PTH123 - a path that crossed a pipe as text
         names = _header(file) if request.form == "csv" else ()
-        start, line = max(request.offset, file.tell() if names else 0), max(request.line, 1 if names else 0)
-        total = _count_lines(file, start) if request.count else None
+        first = file.tell() if names else 0
+        start, line = max(request.offset, first), max(request.line, 1 if names else 0)
+        total = _count_lines(file, first) if request.count else None
         file.seek(start)
         rows = _texts(file, line, request.most_rows, lambda text: _csv(text, names) if names else _json(text))
         return ManifestPage(tuple(rows), not file.read(1), total)

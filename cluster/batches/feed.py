@@ -5,14 +5,14 @@ for a batch does not feed it, because it may be killed; nor is it fed at once, b
 slow every claim.
 """
 
-import itertools
 import logging
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.batches.counting import Count
 from cluster.batches.examining import Examiner
-from cluster.batches.reading import Entry, Origin, entries
+from cluster.batches.reading import Entry, Origin, Read, entries
 from cluster.batches.results import write_results
 from cluster.errors import IllegalMove, InfraError
 from cluster.farm_settings import FarmSettings
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 LEAST_WINDOW = 256  # open jobs: some seconds of tiny pictures on two cores
 WINDOW_PER_SLOT = 32  # two full batches of pictures
 GROUP = 128  # items of one commit
-GROUPS_A_STEP = 8  # then its lease is looked after again
+GROUPS_A_STEP = 8  # then others have their turn, and what has ended is noted
+LISTING_S = 2.0  # of a step, and as long for the count: a sparse glob goes by millions of names
 READ_TRIES = 5
 
 
@@ -36,11 +37,15 @@ class Feed:
     batch: Batch
     store: JobStore
     settings: FarmSettings
-    _reading: Iterator[Entry] | None = None
+    moved_at: float = field(default_factory=time.monotonic)  # when it last got on, or was told to
+    _reading: Read | None = None
     _failed_reads: int = 0
+    _until: float = 0.0  # when this step has read enough
+    _count: Count = field(init=False)
     _examiner: Examiner = field(init=False)
 
     def __post_init__(self) -> None:
+        self._count = Count.of(self.batch, self.settings.storage)
         self._examiner = Examiner.of(self.batch, self.store.batches, self.settings)
 
     def step(self, slots: int) -> bool:
@@ -48,6 +53,8 @@ class Feed:
 
         FenceLost when somebody else has it; InfraError when something around it is away.
         """
+        self.move()
+        self._until = time.monotonic() + LISTING_S
         batch = self.store.batches.settle(self.batch.id, self.batch.fence, self._lease_s)
         if batch.cancel_requested:
             self._cancel_open()
@@ -61,18 +68,27 @@ class Feed:
                 batch = self._read_on(batch, GROUP)
             else:
                 break
+            self.move()
+            if time.monotonic() >= self._until:
+                break
+        if batch.ending is None and not self._count.is_over:
+            self._count_on()
         if batch.ending is not None and not batch.open and not batch.waiting:
             return self._end().finished_at is not None
         return False
+
+    def move(self) -> None:
+        """Note that it gets on: whoever holds the lease meanwhile goes by that."""
+        self.moved_at = time.monotonic()
 
     @property
     def _lease_s(self) -> float:
         return self.settings.work.lease_s
 
     def _read_on(self, batch: Batch, most: int) -> Batch:
-        """Items for the next entries, and jobs for those that need one."""
+        """Items for the next entries, and jobs for those that need one; without entries too the cursor goes on."""
         try:
-            found = self._next(batch, most)
+            found, cursor, is_last = self._next(batch, most)
         except FarmError as error:
             self._reading = None
             if isinstance(error, InfraError) and error.retryable:
@@ -82,7 +98,6 @@ class Feed:
                 raise
             return self._feed(batch, [], batch.cursor, BatchStatus.FAILED, error.to_wire() | {"detail": {}})
         self._failed_reads = 0
-        is_last = len(found) < most or len(found) == self._left(batch)
         try:
             items = self._examiner.examined(found)
             items = self._examiner.named_once(range(batch.items, batch.items + len(items)), items)
@@ -93,18 +108,38 @@ class Feed:
         if batch.on_error == "stop":
             refused = [place for place, item in enumerate(items) if item.status is ItemStatus.REFUSED]
             if refused:
-                items, found, ending = items[: refused[0] + 1], found[: refused[0] + 1], BatchStatus.STOPPED
+                items, ending = items[: refused[0] + 1], BatchStatus.STOPPED
+                cursor = found[refused[0]].cursor
                 self._reading = None
-        return self._feed(batch, items, found[-1].cursor if found else batch.cursor, ending)
+        return self._feed(batch, items, cursor, ending)
 
-    def _next(self, batch: Batch, most: int) -> list[Entry]:
+    def _next(self, batch: Batch, most: int) -> tuple[list[Entry], dict[str, Any], bool]:
+        """Entries, `most` or what the step has time for, the cursor behind them, and whether no more will come."""
         if self._reading is None:
             origin = Origin(batch.source_uri, batch.source_etag, batch.org, batch.cursor)
             total, self._reading = entries(origin, self.settings, count=batch.total is None)
             if total is not None:
                 bounded = total if batch.max_items is None else min(total, batch.max_items)
                 self.store.batches.note_total(batch.id, batch.fence, bounded)
-        return list(itertools.islice(self._reading, min(most, self._left(batch))))
+        found: list[Entry] = []
+        cursor, left = batch.cursor, self._left(batch)
+        while len(found) < min(most, left):
+            one = next(self._reading, None)
+            if one is None:
+                return found, cursor, True
+            self.move()
+            cursor = one.cursor
+            if isinstance(one, Entry):
+                found.append(one)
+            if time.monotonic() >= self._until:
+                break
+        return found, cursor, len(found) == left
+
+    def _count_on(self) -> None:
+        """A piece of the count of a prefix, after the piece of work: nothing waits until all is counted."""
+        total = self._count.go_on(time.monotonic() + LISTING_S, self.move)
+        if total is not None:
+            self.store.batches.note_total(self.batch.id, self.batch.fence, total)
 
     @staticmethod
     def _left(batch: Batch) -> int:
@@ -159,6 +194,7 @@ class Feed:
         return self.store.batches.finish(self.batch.id, self.batch.fence, error)
 
     def _hold(self) -> None:
+        self.move()
         self.store.batches.settle(self.batch.id, self.batch.fence, self._lease_s)
 
 

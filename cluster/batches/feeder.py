@@ -1,8 +1,14 @@
-"""Feeds batches beside the dispatcher, in the same actor: each held by its own lease, each step on a thread."""
+"""Feeds batches beside the dispatcher, in the same actor: each held by its own lease, each step on a thread.
+
+A step may last longer than a lease, and wait longer for its thread: meanwhile the lease is renewed here, as long as the
+step gets on. A lease of this process that ran out all the same is not claimed again by it, which would be a second
+step beside the first: its own goes on when nobody else took it, and ends at its next write when somebody did.
+"""
 
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +26,7 @@ STEP_S = 0.4
 AWAY_S = 5.0  # store or storage: leases last a while
 BROKEN_S = 60.0  # a bug: others are fed meanwhile, and a newer program may know better
 MOST = 256  # batches that are held; each costs a small query every 0.4 s
+SILENT_S = 600.0  # without an object, a page of a manifest or a commit: longer than storage is waited for
 AT_ONCE = 4  # steps; each may wait long for storage, on threads that nobody else needs
 
 
@@ -46,12 +53,15 @@ class Feeder:
         self._inherits = successor_of is not None
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feed")
         self._held: dict[str, tuple[Batch, asyncio.Task[None]]] = {}
+        self._steps: dict[str, Feed] = {}  # that run, or wait for a thread
+        self._renewed_at = 0.0
 
     async def run(self) -> None:
         """Work until cancelled; then give every lease back."""
         try:
             while True:
                 try:
+                    await self._renew()
                     await self._claim()
                 except InfraError as error:
                     log.warning("feeder: %s: %s", error.code, error.public_message)
@@ -61,6 +71,16 @@ class Feeder:
         finally:
             await self._let_go()
 
+    async def _renew(self) -> None:
+        """Hold on to what is being stepped; between two steps a lease lasts by itself."""
+        lease_s, now = self._settings.work.lease_s, time.monotonic()
+        if now - self._renewed_at < lease_s / 4:
+            return
+        held = [(feed.batch.id, feed.batch.fence) for feed in self._steps.values() if now - feed.moved_at < SILENT_S]
+        if held:
+            await asyncio.to_thread(self._store.batches.renew, held, lease_s)
+        self._renewed_at = now
+
     async def _claim(self) -> None:
         if self._inherits:
             await asyncio.to_thread(self._store.batches.end_leases, self._owner)
@@ -68,10 +88,8 @@ class Feeder:
         room = MOST - len(self._held)
         if room <= 0:
             return
-        lease_s = self._settings.work.lease_s
-        for batch in await asyncio.to_thread(self._store.batches.claim, self._owner, lease_s, room):
-            if batch.id in self._held:  # its step outlasted the lease: it goes on under the new one
-                self._held[batch.id][1].cancel()
+        lease_s, held = self._settings.work.lease_s, list(self._held)
+        for batch in await asyncio.to_thread(self._store.batches.claim, self._owner, lease_s, room, held):
             task = asyncio.create_task(self._drive(batch), name=f"batch {batch.id}")
             self._held[batch.id] = (batch, task)
             task.add_done_callback(self._forget)
@@ -85,6 +103,8 @@ class Feeder:
         while True:
             pause_s = STEP_S
             try:
+                feed.move()
+                self._steps[batch.id] = feed
                 if await loop.run_in_executor(self._threads, feed.step, self._capacity()):
                     return
                 self._nudge()
@@ -97,6 +117,8 @@ class Feeder:
             except Exception:
                 log.exception("batch %s: a step broke off; again in %.0f s", batch.id, BROKEN_S)
                 feed, pause_s = Feed(batch, self._store, self._settings), BROKEN_S
+            finally:
+                self._steps.pop(batch.id, None)
             await asyncio.sleep(pause_s)
 
     async def _let_go(self) -> None:

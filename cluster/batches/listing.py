@@ -2,12 +2,12 @@
 
 import heapq
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
+from cluster.batches.globs import Glob, parse_glob
 from cluster.errors import ForbiddenUri, SourceMissing
 from cluster.settings import StorageSettings
 from cluster.storage.os_errors import typed_os_errors
@@ -17,6 +17,7 @@ from cluster.storage.urls import Place, parse_place
 MANIFEST_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 NAMES_AT_ONCE = 10_000  # of one folder: it is gone through again for each ten thousand
 S3_PAGE = 1000
+PASSED = 1000  # names that do not match, after which it is told how far the listing is
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Prefix:
     """Everything below `folder` whose path from there matches the glob."""
 
     folder: Place  # its path ends with a slash, or is empty
-    glob: str
-    matches: re.Pattern[str]
+    start: str  # with which the paths of all begin, from there on
+    glob: Glob
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ class Listed:
     uri: str
     after: str  # the cursor behind it
     source: SourceObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A while of nothing that matches: a listing of millions can be broken off there, and gone on with."""
+
+    after: str
 
 
 def is_manifest(uri: str) -> bool:
@@ -54,17 +62,22 @@ def parse_prefix(uri: str) -> Prefix:
     head = place.path.partition("*")[0]
     folder = head[: head.rfind("/") + 1]
     glob = place.path[len(folder) :] or "**"
-    pattern = re.escape(glob).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
-    return Prefix(Place(place.scheme, place.bucket, folder), glob, re.compile(pattern, re.DOTALL))
+    return Prefix(Place(place.scheme, place.bucket, folder), glob.partition("*")[0], parse_glob(glob))
 
 
-def objects(prefix: Prefix, after: str, settings: StorageSettings) -> Iterator[Listed]:
-    """The matching objects behind the cursor `after`, "" for all; hidden ones are left out."""
+def objects(prefix: Prefix, after: str, settings: StorageSettings) -> Iterator[Listed | Passed]:
+    """The matching objects behind the cursor `after`, "" for all, hidden ones left out; and how far it is, at times."""
     found = _s3(prefix, after, settings) if prefix.folder.scheme == "s3" else _local(prefix, after)
+    passed = 0
     for name, listed in found:
         hidden = any(part.startswith(".") for part in name.split("/"))
-        if not hidden and prefix.matches.fullmatch(name):
+        if not hidden and prefix.glob.matches(name):
+            passed = 0
             yield listed
+        else:
+            passed += 1
+            if passed % PASSED == 0:
+                yield Passed(listed.after)
 
 
 def _s3(prefix: Prefix, after: str, settings: StorageSettings) -> Iterator[tuple[str, Listed]]:
@@ -72,7 +85,7 @@ def _s3(prefix: Prefix, after: str, settings: StorageSettings) -> Iterator[tuple
     from cluster.storage.s3_errors import typed
 
     client, bucket, folder = client_for(settings), prefix.folder.bucket, prefix.folder.path
-    start = folder + prefix.glob.partition("*")[0]
+    start = folder + prefix.start
     more = True
     while more:
         with typed(f"s3://{bucket}/{start}"):

@@ -1,7 +1,6 @@
 """What a batch is of: entries from a manifest or a prefix, one after the other, from a cursor on."""
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 from urllib.parse import unquote
 
-from cluster.batches.listing import MANIFEST_SUFFIXES, is_manifest, objects, parse_prefix
+from cluster.batches.listing import MANIFEST_SUFFIXES, Passed, is_manifest, objects, parse_prefix
 from cluster.farm_settings import FarmSettings
 from cluster.jobs.model import Kind
 from cluster.media_process import Watch, run_media
@@ -20,7 +19,6 @@ from pipelines.errors import InvalidItem
 from pipelines.manifest import ManifestPage, ManifestRequest, ManifestRow
 
 PAGE_ROWS = 5000
-MOST_COUNTED = 100_000  # objects of a prefix that are counted before they are turned, so that an end can be foretold
 
 SOURCE = re.compile(r"(s3|file)://[^\x00-\x20\x7f]{1,2040}")
 MEDIA_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -59,24 +57,33 @@ class Origin:
     cursor: dict[str, Any] = field(default_factory=dict)
 
 
-def entries(origin: Origin, settings: FarmSettings, *, count: bool = False) -> tuple[int | None, Iterator[Entry]]:
-    """The entries behind the cursor; with `count` also how many there are in all, None where that takes long.
+@dataclass(frozen=True, slots=True)
+class NoEntry:
+    """Nothing for a while: how far the listing of a prefix is."""
+
+    cursor: dict[str, Any]
+
+
+type Read = Iterator[Entry | NoEntry]
+
+
+def entries(origin: Origin, settings: FarmSettings, *, count: bool = False) -> tuple[int | None, Read]:
+    """The entries behind the cursor; with `count` also how many there are in all, None of a prefix.
 
     Raises what says that the manifest or prefix cannot be read; so does what comes back.
     """
     if is_manifest(origin.source_uri):
         return _of_manifest(origin, settings, count)
-    prefix = parse_prefix(origin.source_uri)
-    total = None
-    if count:
-        total = sum(1 for _ in itertools.islice(objects(prefix, "", settings.storage), MOST_COUNTED + 1))
-    return total if total != MOST_COUNTED + 1 else None, _of_prefix(origin, settings)
+    return None, _of_prefix(origin, settings)
 
 
-def _of_prefix(origin: Origin, settings: FarmSettings) -> Iterator[Entry]:
+def _of_prefix(origin: Origin, settings: FarmSettings) -> Read:
     prefix = parse_prefix(origin.source_uri)
     line = int(origin.cursor.get("line", 0))
     for found in objects(prefix, str(origin.cursor.get("after", "")), settings.storage):
+        if isinstance(found, Passed):
+            yield NoEntry({"after": found.after, "line": line})
+            continue
         line += 1
         yield Entry(
             line=line,
@@ -87,7 +94,7 @@ def _of_prefix(origin: Origin, settings: FarmSettings) -> Iterator[Entry]:
         )
 
 
-def _of_manifest(origin: Origin, settings: FarmSettings, count: bool) -> tuple[int | None, Iterator[Entry]]:
+def _of_manifest(origin: Origin, settings: FarmSettings, count: bool) -> tuple[int | None, Read]:
     cursor = origin.cursor
     first = _page(origin, settings, int(cursor.get("offset", 0)), int(cursor.get("line", 0)), count)
 

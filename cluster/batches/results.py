@@ -2,6 +2,11 @@
 
 Written anew whenever the batch ends, also after a retry: the mark goes first, and what is left over of more shards. Not
 appended to as jobs end, which would take a ledger of what was appended.
+
+Storage knows no fences, so the lease is made sure of right before everything that overwrites or takes away: by `hold`,
+after which it lasts for at least three quarters of its time, 22 s by default. What remains: a process that stands still
+that long between the two, or a request that storage carries out that late, while an heir takes over and ends the batch.
+Such a batch lacks `_SUCCESS`, or rows of a retry; running it again writes results of their own.
 """
 
 import itertools
@@ -104,16 +109,16 @@ def write_results(batch: Batch, store: BatchStore, settings: FarmSettings, hold:
             if not count and written:
                 break
             name = shard_name(len(written))
+            hold()
             stored = storage.put_file(name, path, content_type=PARQUET)
             written.append({"name": name, "rows": count, "bytes": stored.bytes})
             path.unlink()
-            hold()
             if count < batch.shard_rows:
                 break
-    hold()
     kept = {part["name"] for part in written}
     for found in list(storage.list()):
         if found.key.startswith("part-") and found.key not in kept:
+            hold()
             storage.delete(found.key)
     counts = {name: getattr(batch, name) for name in ("items", "ready", "failed", "cancelled", "current", "refused")}
     body = {"batch_id": batch.id, "parts": written, **counts, "cost": batch.cost}

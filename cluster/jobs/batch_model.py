@@ -99,7 +99,7 @@ class Batch:
     cancelled: int
     current: int
     refused: int
-    pace: list[list[float]]  # [Unix time, jobs ended] now and then
+    pace: list[list[float]]  # [Unix time, jobs ended, items that were done with, those included] now and then
     cost: float | None  # of its jobs that became ready, in the currency of its recipe; None without prices
     lease_until: datetime | None
     lease_owner: str | None
@@ -115,19 +115,23 @@ class Batch:
         Counts are kept by whoever settles the open items, a few hundred at most: counting a million jobs at each look
         would take seconds, and counting in each job's end would make them all wait for this one row.
         """
-        ended = self.ready + self.failed + self.cancelled + self.current + self.refused
-        return self.items - self.waiting - ended
+        return self.items - self.waiting - self.settled
 
     @property
     def turned(self) -> int:
         """Items whose jobs have ended."""
         return self.ready + self.failed + self.cancelled
 
-    def paced(self, now_s: float, turned: int) -> list[list[float]]:
+    @property
+    def settled(self) -> int:
+        """Items that nothing more is to be done about."""
+        return self.turned + self.current + self.refused
+
+    def paced(self, now_s: float, turned: int, settled: int) -> list[list[float]]:
         """`pace` with what is known now, a sample every five seconds at most, the last few kept."""
         if self.pace and now_s - self.pace[-1][0] < PACE_EVERY_S:
             return self.pace
-        return [*self.pace, [round(now_s, 3), turned]][-PACE_SAMPLES:]
+        return [*self.pace, [round(now_s, 3), turned, settled]][-PACE_SAMPLES:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import ColumnElement
 
 from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs.batch_model import REPEATABLE, Batch, BatchStatus, Failures, Item, ItemStatus, NewBatch
-from cluster.jobs.feeding import OPEN_KEY, BatchRows, SqlFeeding, item_of
+from cluster.jobs.batch_rows import BatchRows, item_of
+from cluster.jobs.feeding import OPEN_KEY, SqlFeeding
 from cluster.jobs.model import JobStatus, new_id
 from cluster.jobs.rows import cursor_of, id_at
 from cluster.jobs.tables import batch_items, batches, jobs
@@ -29,7 +31,7 @@ class SqlBatches(SqlFeeding):
         row: dict[str, Any] = {name: getattr(new, name) for name in new.__dataclass_fields__} | {
             "id": new_id(),
             "priority": PRIORITIES[new.priority],
-            "idem_key": idem_key if idem_key is not None else OPEN_KEY + request_hash,
+            "idem_key": idem_key if idem_key is not None else _open_key(request_hash, new.recipe_digest),
             "request_hash": request_hash,
             "status": BatchStatus.LISTING.value,
             "cancel_requested": False,
@@ -153,12 +155,35 @@ class SqlBatches(SqlFeeding):
             is_read = batch.ending in (None, BatchStatus.READY)
             if batch.finished_at is not None and is_read and not values:
                 return batch  # nothing failed
+            self._take_key(connection, batch)
             if not is_read:  # it broke off: what was not read by then is read now
-                values |= {"ending": None}
+                values |= {"ending": None, "total": None}
             ending = batch.ending if is_read else None
             status = BatchStatus.LISTING if ending is None else BatchStatus.RUNNING
             values |= {"status": status.value, "cancel_requested": False, "finished_at": None, "pace": []}
             return self._batches.change(connection, batch, values | {"error": None})
+
+    def _take_key(self, connection: Connection, batch: Batch) -> None:
+        """Have the command of the locked `batch`, which is opened again, go on with it; IllegalMove.
+
+        Where the command has begun another one meanwhile, both would make the same items side by side.
+        """
+        if batch.idem_key is not None:
+            return
+        mine = batches.c.id == batch.id
+        key = _open_key(
+            connection.execute(select(batches.c.request_hash).where(mine)).scalar_one(), batch.recipe_digest
+        )
+        try:
+            with connection.begin_nested():
+                connection.execute(batches.update().where(mine).values(idem_key=key))
+        except IntegrityError:
+            others = select(batches.c.id).where(batches.c.org == batch.org, batches.c.idem_key == key)
+            other = connection.execute(others).scalar()
+            raise IllegalMove(
+                f"batch {other} of the same request is open: it makes what failed in this one",
+                detail={"batch_id": other},
+            ) from None
 
     def _repeated(
         self, connection: Connection, batch: Batch, was: tuple[ItemStatus, ...], now: ItemStatus
@@ -196,6 +221,7 @@ class SqlBatches(SqlFeeding):
         connection.execute(batch_items.update().where(*mine).values(status=ItemStatus.OPEN.value, error=None))
         values: dict[str, Any] = {was: getattr(batch, was) - 1}
         if batch.finished_at is not None:
+            self._take_key(connection, batch)
             values |= {"status": BatchStatus.RUNNING.value, "finished_at": None, "pace": []}
         self._batches.change(connection, batch, values)
 
@@ -218,6 +244,11 @@ class SqlBatches(SqlFeeding):
         query = select(*columns, jobs.c.source_uri, jobs.c.manifest_key).where(jobs.c.id.in_(newest))
         with self._db.read() as connection:
             return {row.media_id: row for row in connection.execute(query)}
+
+
+def _open_key(request_hash: str, recipe_digest: str) -> str:
+    """With the recipe as it is, unlike a caller's own key: an edited recipe is another command."""
+    return f"{OPEN_KEY}{request_hash}:{recipe_digest}"
 
 
 def _number(cursor: str) -> int:

@@ -4,68 +4,24 @@ Every write says the fence of its lease, and moves what belongs together in one 
 each item in the batch once, and the cursor behind the last of them.
 """
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select
+from sqlalchemy import Connection, bindparam, insert, or_, select, tuple_
 
-from cluster.errors import BatchMissing, FenceLost
-from cluster.jobs.batch_model import Batch, BatchStatus, Item, ItemStatus, NewItem, Outcome
+from cluster.jobs.batch_model import Batch, BatchStatus, ItemStatus, NewItem, Outcome
+from cluster.jobs.batch_rows import BatchRows, item_of
 from cluster.jobs.database import Database
 from cluster.jobs.model import JobStatus, new_id, public_error
-from cluster.jobs.rows import CLASSES, JOB, Rows, job_of
+from cluster.jobs.rows import JOB, Rows, job_of
 from cluster.jobs.tables import batch_items, batches, job_events, jobs
 from cluster.policy import PRIORITIES
 
-_ID = re.compile("[0-9a-f-]{36}")
 OPEN_KEY = " open:"
 """Begins the key of a batch that was posted without one; no caller's key has a space. Let go when the batch ends, so
 that the same command goes on with the batch while it is open, and begins another one afterwards."""
-
-
 COST = jobs.c.report["cost"]["amount"].as_float()
-
-
-class BatchRows:
-    """Reads and writes of batches inside a transaction that the caller opened."""
-
-    @staticmethod
-    def batch_of(row: Any) -> Batch:
-        """The batch in a row of `batches`."""
-        values = dict(row._mapping)
-        del values["request_hash"]
-        values["status"] = BatchStatus(values["status"])
-        values["ending"] = BatchStatus(values["ending"]) if values["ending"] is not None else None
-        values["priority"] = CLASSES[values["priority"]]
-        return Batch(**values)
-
-    def get(self, connection: Connection, batch_id: str, *, lock: bool = False) -> Batch:
-        """The batch; BatchMissing."""
-        query = select(batches).where(batches.c.id == batch_id)
-        query = query.with_for_update() if lock else query
-        row = connection.execute(query).one_or_none() if _ID.fullmatch(batch_id) else None
-        if row is None:
-            raise BatchMissing("there is no such batch", detail={"batch_id": ascii(batch_id)[:100]})
-        return self.batch_of(row)
-
-    def locked(self, connection: Connection, batch_id: str) -> Batch:
-        """The batch, which nobody else can change until the transaction ends; BatchMissing."""
-        return self.get(connection, batch_id, lock=True)
-
-    def owned(self, connection: Connection, batch_id: str, fence: int) -> Batch:
-        """`locked`, when `fence` is that of its lease; FenceLost otherwise."""
-        batch = self.locked(connection, batch_id)
-        if batch.fence != fence or batch.finished_at is not None:
-            detail = {"batch_id": batch.id, "fence": fence, "current_fence": batch.fence}
-            raise FenceLost("the lease of this batch is somebody else's, or was given back", detail=detail)
-        return batch
-
-    def change(self, connection: Connection, batch: Batch, values: Mapping[str, Any]) -> Batch:
-        """Write `values` to the locked `batch`; the batch as it is now."""
-        update = batches.update().where(batches.c.id == batch.id).values(**values).returning(batches)
-        return self.batch_of(connection.execute(update).one())
 
 
 class SqlFeeding:
@@ -76,10 +32,10 @@ class SqlFeeding:
         self._rows = rows
         self._batches = BatchRows()
 
-    def claim(self, owner: str, lease_s: float, limit: int) -> list[Batch]:
+    def claim(self, owner: str, lease_s: float, limit: int, but: Collection[str] = ()) -> list[Batch]:
         """See `BatchStore.claim`."""
         free = or_(batches.c.lease_until.is_(None), batches.c.lease_until < self._db.now())
-        due = select(batches).where(batches.c.finished_at.is_(None), free)
+        due = select(batches).where(batches.c.finished_at.is_(None), free, batches.c.id.not_in(list(but)))
         due = due.order_by(batches.c.priority, batches.c.id).limit(limit)
         if self._db.finds_nothing(due):
             return []
@@ -87,6 +43,16 @@ class SqlFeeding:
             found = [BatchRows.batch_of(row) for row in connection.execute(due.with_for_update(skip_locked=True))]
             lease = {"lease_owner": owner, "lease_until": self._db.now(lease_s)}
             return [self._batches.change(connection, one, lease | {"fence": one.fence + 1}) for one in found]
+
+    def renew(self, leases: Collection[tuple[str, int]], lease_s: float) -> None:
+        """See `BatchStore.renew`."""
+        mine = tuple_(batches.c.id, batches.c.fence).in_(list(leases))
+        with self._db.write() as connection:
+            connection.execute(
+                batches.update()
+                .where(mine, batches.c.finished_at.is_(None), batches.c.lease_until.is_not(None))
+                .values(lease_until=self._db.now(lease_s))
+            )
 
     def end_leases(self, owner: str) -> None:
         """See `BatchStore.end_leases`."""
@@ -139,7 +105,8 @@ class SqlFeeding:
             status.value: getattr(batch, status.value) + statuses.count(status.value)
             for status in (JobStatus.READY, JobStatus.FAILED, JobStatus.CANCELLED)
         }
-        changes: dict[str, Any] = counts | {"pace": batch.paced(time.time(), sum(counts.values()))}
+        settled = batch.settled + len(found)
+        changes: dict[str, Any] = counts | {"pace": batch.paced(time.time(), sum(counts.values()), settled)}
         if costs := [row.cost for row in found if row.cost is not None]:
             changes["cost"] = (batch.cost or 0.0) + sum(costs)
         if batch.on_error == "stop" and batch.ending is None and JobStatus.FAILED.value in statuses:
@@ -166,8 +133,7 @@ class SqlFeeding:
             if rows:
                 connection.execute(insert(batch_items), rows)
             values: dict[str, Any] = {"items": batch.items + len(rows), "cursor": dict(cursor)}
-            for status in (ItemStatus.CURRENT, ItemStatus.REFUSED):
-                values[status.value] = getattr(batch, status.value) + sum(item.status is status for item in items)
+            values |= _passed(batch, items)
             if ending is not None:
                 values |= _ending(ending) | {"total": values["items"], "error": error}
             return self._batches.change(connection, batch, values)
@@ -211,8 +177,7 @@ class SqlFeeding:
                 mine = (batch_items.c.batch_id == batch_id, batch_items.c.number == row["number"])
                 changed = {name: row[name] for name in ("job_id", "status", "error", "asked")}
                 connection.execute(batch_items.update().where(*mine).values(changed))
-            for status in (ItemStatus.CURRENT, ItemStatus.REFUSED):
-                values[status.value] = getattr(batch, status.value) + sum(item.status is status for _, item in items)
+            values |= _passed(batch, [item for _, item in items])
             return self._batches.change(connection, batch, values)
 
     def _requeue(self, connection: Connection, job_id: str) -> None:
@@ -283,11 +248,14 @@ class SqlFeeding:
             connection.execute(insert(job_events).values(at=self._db.now()), events)
 
 
+def _passed(batch: Batch, items: Sequence[NewItem]) -> dict[str, Any]:
+    """How the batch changes by those of the items that need no job."""
+    found = [item.status for item in items if item.status in (ItemStatus.CURRENT, ItemStatus.REFUSED)]
+    if not found:
+        return {}
+    counts = {status.value: getattr(batch, status.value) + found.count(status) for status in set(found)}
+    return counts | {"pace": batch.paced(time.time(), batch.turned, batch.settled + len(found))}
+
+
 def _ending(ending: BatchStatus) -> dict[str, Any]:
     return {"ending": ending.value, "status": BatchStatus.RUNNING.value}
-
-
-def item_of(row: Any) -> Item:
-    """The item in a row of `batch_items`."""
-    values = dict(row._mapping)
-    return Item(**values | {"status": ItemStatus(values["status"])})

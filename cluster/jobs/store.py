@@ -4,7 +4,7 @@ All methods are synchronous and thread-safe, and each is one short transaction. 
 `cluster.errors.StoreError`; StoreUnavailable and StoreFull from any of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.errors import StoreError
@@ -69,7 +69,7 @@ class BatchStore(Protocol):
     def retry(self, batch_id: str) -> Batch:
         """Have every item that failed, was cancelled or refused tried again, and go on reading where that broke off.
 
-        IllegalMove while it is being cancelled.
+        IllegalMove while it is being cancelled, and while another batch of the same request is open.
         """
         ...
 
@@ -77,8 +77,12 @@ class BatchStore(Protocol):
         """By media id, of its newest ready job: id, kind, source_uri, source_etag, recipe_digest, manifest_key."""
         ...
 
-    def claim(self, owner: str, lease_s: float, limit: int) -> list[Batch]:
-        """Lease up to `limit` batches that have not ended and are nobody's; never one twice."""
+    def claim(self, owner: str, lease_s: float, limit: int, but: Collection[str] = ()) -> list[Batch]:
+        """Lease up to `limit` batches that have not ended and are nobody's, none of the ids `but`; never one twice."""
+        ...
+
+    def renew(self, leases: Collection[tuple[str, int]], lease_s: float) -> None:
+        """Hold these batches, each with the fence of its lease, for `lease_s` from now; somebody else's stay theirs."""
         ...
 
     def end_leases(self, owner: str) -> None:

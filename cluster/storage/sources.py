@@ -54,9 +54,16 @@ class Sources:
         """Let go of the files that `fetch` gave."""
         self._cache.release()
 
+    def place(self, uri: str) -> Place:
+        """Where `uri` leads; ForbiddenUri when it names no file, or none in an allowed place."""
+        place = self._allowed.check(uri) if self._allowed is not None else parse_place(uri)
+        if place.path in ("", "/") or place.path.endswith("/"):
+            raise ForbiddenUri("the URI names a folder, not a file", detail={"uri": uri})
+        return place
+
     def open(self, uri: str) -> SourceObject:
         """The object's facts (one HEAD); ForbiddenUri, SourceMissing or a StorageError."""
-        place = self._place(uri)
+        place = self.place(uri)
         if place.scheme == "file":
             found = _stat(place)
             return SourceObject(uri, found.st_size, fingerprint(found))
@@ -79,7 +86,7 @@ class Sources:
 
     def fetched(self, uri: str, etag: str, check: Check) -> str:
         """`fetch` for who has very many: the name of the file, without a `Path` (see `cluster.storage.local`)."""
-        place = self._place(uri)
+        place = self.place(uri)
         if place.scheme == "file":
             if fingerprint(_stat(place)) != etag:
                 raise SourceChanged(f"{uri} was changed after the job was accepted", detail={"uri": uri})
@@ -95,7 +102,7 @@ class Sources:
 
     def part(self, uri: str, start: int, length: int) -> bytes:
         """Bytes [start, start + length) of the source, which must begin within it; fewer where it ends before."""
-        place = self._place(uri)
+        place = self.place(uri)
         if place.scheme == "file":
             _stat(place)
             try:
@@ -128,12 +135,6 @@ class Sources:
             raise SourceMissing(f"there is no object {uri} any more", detail={"uri": uri}) from error
         except ObjectChanged as error:
             raise SourceChanged(f"{uri} was changed after the job was accepted", detail={"uri": uri}) from error
-
-    def _place(self, uri: str) -> Place:
-        place = self._allowed.check(uri) if self._allowed is not None else parse_place(uri)
-        if place.path in ("", "/") or place.path.endswith("/"):
-            raise ForbiddenUri("the URI names a folder, not a file", detail={"uri": uri})
-        return place
 
     def _client(self) -> Any:
         from cluster.storage.s3 import client_for

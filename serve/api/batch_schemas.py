@@ -150,9 +150,9 @@ class BatchView(Wire):
     """That there will be, where that is known."""
     counts: BatchCounts
     failures: list[FailureGroup]
-    """Most frequent first; a hundred at most."""
+    """Most frequent first; a hundred at most. Of a batch that runs and has very many, up to a minute old."""
     items_per_s: float | None
-    """Of the last minutes; null when too few have ended."""
+    """Of the last minutes, current and refused ones too; null when too few have ended."""
     eta: Eta | None
     cost: float | None
     """Of its jobs that became ready, by the prices of its recipe; null without them. What was current cost nothing."""

@@ -22,7 +22,8 @@ def visible_batch(batch: Batch, caller: Caller) -> Batch:
 
 def batch_view(batch: Batch, failures: list[Failures]) -> BatchView:
     """One batch."""
-    pace = _pace(batch, time.time())
+    now_s = time.time()
+    pace = _pace(batch, now_s, 2)
     return BatchView(
         batch_id=batch.id,
         org=batch.org,
@@ -49,7 +50,7 @@ def batch_view(batch: Batch, failures: list[Failures]) -> BatchView:
             for one in failures
         ],
         items_per_s=round(pace[0], 3) if pace is not None else None,
-        eta=_eta(batch, pace),
+        eta=_eta(batch, pace, _pace(batch, now_s, 1)),
         cost=round(batch.cost, 6) if batch.cost is not None else None,
         currency=(batch.recipe.get("prices") or {}).get("currency"),
         error=error_view(batch.error),
@@ -91,9 +92,14 @@ def _counts(batch: Batch) -> BatchCounts:
     return BatchCounts(**{name: getattr(batch, name) for name in BatchCounts.model_fields})
 
 
-def _pace(batch: Batch, now_s: float) -> tuple[float, float, float] | None:
-    """Jobs a second of the last minutes: overall, at its slowest and at its quickest; None when too few have ended."""
-    samples = batch.pace if batch.finished_at is not None else [*batch.pace, [now_s, batch.turned]]
+type Pace = tuple[float, float, float]
+"""Items a second of the last minutes: overall, at its slowest and at its quickest."""
+
+
+def _pace(batch: Batch, now_s: float, place: int) -> Pace | None:
+    """Of the jobs that ended (`place` 1) or of all items that were done with (2); None while there are few samples."""
+    now = [[now_s, batch.turned, batch.settled]] if batch.finished_at is None else []
+    samples = [(sample[0], sample[place]) for sample in batch.pace + now]
     if len(samples) < LEAST_SAMPLES or samples[-1][0] <= samples[0][0]:
         return None
     step = max(1, len(samples) // 3)
@@ -103,13 +109,19 @@ def _pace(batch: Batch, now_s: float) -> tuple[float, float, float] | None:
     return overall, min([overall, *rates]), max([overall, *rates])
 
 
-def _eta(batch: Batch, pace: tuple[float, float, float] | None) -> Eta | None:
-    if pace is None or pace[0] <= 0 or batch.finished_at is not None or batch.total is None:
+def _eta(batch: Batch, settled: Pace | None, turned: Pace | None) -> Eta | None:
+    """What is not read yet goes by at the pace of all items, current ones too; what has a job, at that of jobs."""
+    if settled is None or turned is None or settled[0] <= 0 or batch.finished_at is not None or batch.total is None:
         return None
-    left = batch.total - batch.items + batch.open + batch.waiting
-    overall, slowest, quickest = pace
-    return Eta(
-        likely_s=round(left / overall, 1),
-        earliest_s=round(left / quickest, 1),
-        latest_s=round(left / slowest, 1) if slowest > 0 else None,
-    )
+    unread, begun = max(0, batch.total - batch.items), batch.open + batch.waiting
+    if turned[0] <= 0:  # no job has ended yet: what is said of them is no better
+        turned = settled
+
+    def left_s(of_all: float, of_jobs: float) -> float | None:
+        parts = [(unread, of_all), (begun, of_jobs)]
+        if any(count and pace <= 0 for count, pace in parts):
+            return None
+        return round(sum(count / pace for count, pace in parts if count), 1)
+
+    likely, latest, earliest = (left_s(*paces) for paces in zip(settled, turned, strict=True))
+    return Eta(likely_s=likely or 0.0, earliest_s=earliest or 0.0, latest_s=latest)

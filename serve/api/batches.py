@@ -156,7 +156,7 @@ async def list_batches(
 
 
 async def _view(batch: Batch, farm: Deps) -> BatchView:
-    return batch_view(batch, await asyncio.to_thread(farm.store.batches.failures, batch.id))
+    return batch_view(batch, await asyncio.to_thread(farm.failures.of, batch, farm.store.batches))
 
 
 async def _batch(batch_id: str, farm: Deps, caller: Caller) -> Batch:

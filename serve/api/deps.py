@@ -14,6 +14,7 @@ from cluster.nodes import Node
 from cluster.settings import StorageSettings
 from cluster.storage import Storage
 from ladders.catalog import Recipes
+from serve.api.known_failures import KnownFailures
 from serve.auth import Caller
 from serve.intake import Intake
 from serve.settings import ServeSettings
@@ -44,6 +45,7 @@ class Deps:
     nodes: Callable[[], Sequence[Node]] = no_nodes  # that steps may run on now
     counts: Counts = field(default_factory=Counts)  # of this process, until the dispatcher has them
     tracing: Tracing = field(default_factory=lambda: Tracing("api"))
+    failures: KnownFailures = field(default_factory=KnownFailures)  # of batches, as this process knows them
     watching: set[object] = field(default_factory=set)  # the event streams that are open in this process
 
 

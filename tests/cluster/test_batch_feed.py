@@ -1,5 +1,6 @@
 """Batches from their manifest to their results, with jobs that end at once: a real store, real files, no Ray."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.batches import counting, listing, results
 from cluster.batches import feed as feed_module
 from cluster.batches.feed import Feed
 from cluster.batches.reading import media_id_of
@@ -205,6 +207,78 @@ def test_whoever_takes_a_batch_over_goes_on_behind_the_last_item_of_it(
         assert len({item.source_uri for item in items}) == len(items) == 11
 
 
+def test_a_glob_that_names_little_is_listed_in_pieces_that_nobody_lists_again(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PASSED", 5)
+    monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+    for number in range(40):
+        farm.upload(f"in/{number:02}.{'png' if number in (20, 39) else 'jpg'}")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/*.png")
+    cursors: list[str] = []
+    while True:
+        feed = farm.feed()  # a new owner for every step
+        if feed.step(slots=2):
+            break
+        farm.work()
+        held = farm.store.batches.get(batch.id)
+        cursors.append(str(held.cursor["after"]))
+        farm.store.batches.release(held.id, held.fence)
+    assert cursors[:5] == ["04.jpg", "09.jpg", "14.jpg", "19.jpg", "20.png"]
+    assert cursors == sorted(cursors)
+    assert farm.store.batches.get(batch.id).ready == 2
+
+
+def test_a_prefix_is_counted_in_pieces_beside_the_work_and_not_anew_after_a_hiccup(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    for number in range(12):
+        farm.upload(f"in/{number:02}.jpg")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/")
+    feed = farm.feed()
+    for _ in range(5):
+        feed.step(slots=2)
+    now = farm.store.batches.get(batch.id)
+    assert (now.total, now.open) == (None, 3), "jobs before all is counted, one window of them"
+    monkeypatch.setattr(farm.store.batches, "settle", away)
+    with pytest.raises(StoreUnavailable):
+        feed.step(slots=2)
+    monkeypatch.undo()
+    for _ in range(8):
+        monkeypatch.setattr(feed_module, "LISTING_S", 0.0)
+        feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == 12
+    assert farm.end(feed).ready == 12
+
+
+def away(*_: Any) -> Batch:
+    raise StoreUnavailable("the job store cannot be reached")
+
+
+@pytest.mark.parametrize(("counted", "total"), [(100, 7), (3, None)])
+def test_a_prefix_too_large_to_be_counted_is_not_counted_again(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, counted: int, total: int | None
+) -> None:
+    monkeypatch.setattr(counting, "MOST_COUNTED", counted)
+    for name, value in (("GROUP", 2), ("LEAST_WINDOW", 4), ("WINDOW_PER_SLOT", 0)):
+        monkeypatch.setattr(feed_module, name, value)
+    for number in range(7):
+        farm.upload(f"in/{number}.jpg")
+    batch = farm.batch(farm.uploads.as_uri() + "/in/")
+    feed = farm.feed()
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == total
+
+    def objects(*_: Any) -> Iterator[Any]:
+        raise AssertionError("it is counted again")
+
+    monkeypatch.setattr(counting, "objects", objects)
+    assert farm.end(feed).ready == 7
+
+
 def test_a_commit_that_was_lost_neither_loses_nor_doubles_an_item(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "GROUP", 2)
     batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(5))))
@@ -264,7 +338,12 @@ def test_stopping_at_an_error_lets_running_jobs_end_and_retry_goes_on(
     assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.STOPPED, 4, 3, 1)
     farm.outcome = lambda _: "ready"
     farm.store.batches.retry(batch.id)
-    ended = farm.end()
+    feed = farm.feed()
+    feed.step(slots=2)
+    farm.work()
+    feed.step(slots=2)
+    assert farm.store.batches.get(batch.id).total == 8, "all lines, also those that were not read before"
+    ended = farm.end(feed)
     assert (ended.status, ended.items, ended.ready, ended.failed) == (BatchStatus.READY, 8, 8, 0)
     assert len(farm.rows(batch)) == 16
     jobs = {item.job_id for item in farm.store.batches.items(batch.id)[0]}
@@ -409,6 +488,53 @@ def test_results_come_in_shards_and_those_of_an_earlier_ending_are_gone(farm: Fa
     names = sorted(found.key for found in farm.output.list(folder))
     assert names == [f"{folder}/{name}" for name in (SUCCESS, "part-00000.parquet", "part-00001.parquet")]
     assert len(farm.rows(batch)) == 6
+
+
+@pytest.mark.parametrize("taken_at", ["shard", "list"])
+def test_who_lost_a_batch_while_writing_its_results_changes_none_of_its_heirs(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, taken_at: str
+) -> None:
+    batch = farm.batch(farm.manifest(*(json.dumps(farm.upload(f"{n}.jpg")) for n in range(3))), shard_rows=4)
+    first, folder = farm.feed(), f"acme/batches/{batch.id}"
+    first.step(slots=2)
+    farm.work()
+    real_shard, real_open = results._write_shard, results.open_results
+    left: list[Any] = []
+
+    def taken_over() -> None:
+        """An heir takes the batch and ends it, with more parts than the first one knows of."""
+        monkeypatch.setattr(results, "_write_shard", real_shard)
+        monkeypatch.setattr(results, "open_results", real_open)
+        farm.store.batches.release(batch.id, first.batch.fence)
+        assert farm.end(farm.feed()).finished_at is not None
+        farm.output.put_bytes(f"{folder}/part-00009.parquet", b"of the heir")
+        left.extend((found.key, farm.output.get_bytes(found.key)) for found in farm.output.list(folder))
+
+    def write_shard(path: Path, rows: Any, most: int) -> int:
+        count = real_shard(path, itertools.islice(rows, 1), most)  # not what the heir has
+        taken_over()
+        return count
+
+    class Slow:
+        """The folder, whose listing takes long."""
+
+        def __init__(self, storage: Any) -> None:
+            self._storage = storage
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._storage, name)
+
+        def list(self) -> Any:
+            taken_over()
+            return self._storage.list()
+
+    if taken_at == "shard":
+        monkeypatch.setattr(results, "_write_shard", write_shard)
+    else:
+        monkeypatch.setattr(results, "open_results", lambda *args: Slow(real_open(*args)))
+    with pytest.raises(FenceLost):
+        first.step(slots=2)
+    assert [(found.key, farm.output.get_bytes(found.key)) for found in farm.output.list(folder)] == left
 
 
 def test_results_that_may_not_be_written_fail_the_batch_with_the_reason(farm: Farm, tmp_path: Path) -> None:

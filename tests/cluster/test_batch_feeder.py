@@ -1,7 +1,10 @@
 """The loop that feeds batches: whom it serves, what it does when the store is away, what it leaves when it is ended."""
 
 import asyncio
+import dataclasses
 import json
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -116,3 +119,63 @@ def test_a_step_that_fails_is_done_again(
             return await until_fed(store, batch)
 
     assert asyncio.run(scenario()).open == 1
+
+
+def test_a_step_that_outlasts_its_lease_is_the_only_one_and_goes_on(
+    store: SqlStore, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(settings, work=settings.work.model_copy(update={"lease_s": 0.4}))
+    real, running, most = Feed.step, 0, 0
+
+    def slow(feed: Feed, slots: int) -> bool:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            for _ in range(8):  # a listing that gets on
+                time.sleep(0.2)
+                feed.move()
+            return real(feed, slots)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(Feed, "step", slow)
+
+    async def scenario() -> Batch:
+        batch = batch_of(store, settings, tmp_path, "one")
+        others: list[Batch] = []
+        async with feeding(store, settings):
+            while not (fed := await asyncio.to_thread(store.batches.get, batch.id)).items:
+                await asyncio.sleep(0.05)
+                if fed.fence:
+                    others += await asyncio.to_thread(store.batches.claim, "other", 60.0, 1)
+        assert others == [], "its lease is renewed meanwhile"
+        return fed
+
+    fed = asyncio.run(asyncio.wait_for(scenario(), 30))
+    assert (fed.fence, fed.open, most) == (1, 1, 1)
+
+
+def test_a_step_that_hangs_loses_its_lease_to_others_and_is_not_doubled_by_its_own_process(
+    store: SqlStore, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(settings, work=settings.work.model_copy(update={"lease_s": 0.2}))
+    monkeypatch.setattr(feeder_module, "SILENT_S", 0.1)
+    released, steps = threading.Event(), 0
+
+    def hangs(_feed: Feed, _slots: int) -> bool:
+        nonlocal steps
+        steps += 1
+        return released.wait(20)
+
+    monkeypatch.setattr(Feed, "step", hangs)
+
+    async def scenario() -> None:
+        batch = batch_of(store, settings, tmp_path, "one")
+        async with feeding(store, settings):
+            await asyncio.sleep(1.0)  # five leases
+            assert (steps, store.batches.get(batch.id).fence) == (1, 1)
+            assert [one.id for one in store.batches.claim("other", 60.0, 1)] == [batch.id]
+            released.set()
+
+    asyncio.run(scenario())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.batches import listing
-from cluster.batches.listing import is_manifest, objects, parse_prefix
+from cluster.batches.listing import Listed, Passed, is_manifest, objects, parse_prefix
 from cluster.errors import ForbiddenUri, SourceMissing
 from cluster.settings import StorageSettings
 from cluster.storage import open_storage
@@ -46,7 +46,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, StorageS
 )
 def test_a_glob_names_what_it_says(place: tuple[str, StorageSettings], glob: str, expected: set[str]) -> None:
     uri, settings = place
-    found = [one.uri for one in objects(parse_prefix(uri + glob), "", settings)]
+    found = [one.uri for one in objects(parse_prefix(uri + glob), "", settings) if isinstance(one, Listed)]
     assert len(found) == len(set(found))
     wanted = {f"{uri}/{name}" if uri.startswith("s3") else f"{uri}/{_quoted(name)}" for name in expected}
     assert set(found) == wanted
@@ -67,6 +67,20 @@ def test_from_any_cursor_on_the_rest_comes_and_nothing_twice(
     assert len(whole) == 6
     for number, one in enumerate(whole):
         assert list(objects(prefix, one.after, settings)) == whole[number + 1 :]
+
+
+def test_a_listing_in_which_little_matches_tells_how_far_it_is_and_goes_on_from_there(
+    place: tuple[str, StorageSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PASSED", 2)
+    uri, settings = place
+    prefix = parse_prefix(f"{uri}/**/*.png")
+    whole = list(objects(prefix, "", settings))
+    assert [type(one) for one in whole].count(Listed) == 1
+    assert [type(one) for one in whole].count(Passed) >= 1
+    for number, one in enumerate(whole):
+        rest = [one for one in objects(prefix, one.after, settings) if isinstance(one, Listed)]
+        assert rest == [one for one in whole[number + 1 :] if isinstance(one, Listed)]
 
 
 @pytest.mark.parametrize(

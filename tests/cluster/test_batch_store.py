@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import BatchMissing, FenceLost, IdempotencyConflict, IllegalMove, InvalidCursor
-from cluster.jobs import Batch, BatchStatus, ItemStatus, Job, SqlStore
+from cluster.jobs import Batch, BatchStatus, ItemStatus, Job, JobStatus, SqlStore
 from tests.support.batches import new_batch, new_item
 from tests.support.jobs import claim, create, finish, new_job
 
@@ -64,6 +64,7 @@ def test_without_a_key_the_same_request_is_the_same_batch_until_that_ended(store
     first, _ = store.batches.create(new_batch())
     assert store.batches.create(new_batch())[0].id == first.id
     assert store.batches.create(new_batch(priority="normal"))[1]
+    assert store.batches.create(new_batch(recipe_digest="e" * 64))[1], "a recipe that was edited is another command"
     store.batches.request_cancel(first.id)
     held = {batch.id: batch for batch in store.batches.claim("me", 60, 5)}[first.id]
     assert store.batches.finish(held.id, held.fence).status is BatchStatus.CANCELLED
@@ -104,6 +105,14 @@ def test_a_batch_that_somebody_holds_is_nobody_elses_until_its_lease_ends(store:
     assert store.batches.claim("third", 60, 5)[0].fence == taken.fence + 1, "its lease had run out"
 
 
+def test_leases_are_renewed_by_their_fences_and_what_is_held_is_not_claimed_by_its_holder(store: SqlStore) -> None:
+    first, second = (store.batches.create(new_batch(source_etag=etag))[0] for etag in ("a", "b"))
+    held = {batch.id: batch for batch in store.batches.claim("me", 0.0, 5)}
+    store.batches.renew([(first.id, held[first.id].fence), (second.id, held[second.id].fence - 1)], 60)
+    assert store.batches.claim("me", 60, 5, [second.id]) == []
+    assert [batch.id for batch in store.batches.claim("other", 60, 5)] == [second.id]
+
+
 def test_settling_counts_each_end_once(store: SqlStore) -> None:
     batch = fed(store)
     failed, *_ = ended(store, "failed", "ready")
@@ -115,6 +124,14 @@ def test_settling_counts_each_end_once(store: SqlStore) -> None:
     assert item.error == ERROR | {"detail": {}}, "a decoder's last words are for operators"
     (failure,) = store.batches.failures(batch.id)
     assert (failure.code, failure.items, failure.message) == ("not_media", 1, "no media")
+
+
+def test_items_that_need_no_job_are_in_the_pace_of_a_batch_too(store: SqlStore) -> None:
+    batch = claimed(store)
+    current = [new_item(number, job=None, job_id=NOBODY, status=ItemStatus.CURRENT) for number in range(5)]
+    batch = store.batches.feed(batch.id, batch.fence, [*current, new_item(5)], cursor={})
+    (sample,) = batch.pace
+    assert sample[1:] == [0, 5]
 
 
 def test_a_batch_that_stops_at_the_first_failure_is_fed_no_more(store: SqlStore) -> None:
@@ -155,6 +172,34 @@ def test_a_retried_batch_in_which_nothing_failed_stays_as_it_is(store: SqlStore)
     assert store.batches.retry(batch.id) == done
     with pytest.raises(IllegalMove):
         store.batches.request_cancel(batch.id)
+
+
+def test_a_batch_that_is_retried_is_its_commands_again(store: SqlStore) -> None:
+    batch = fed(store, 1)
+    (job,) = ended(store, "failed")
+    for retry in (lambda: store.batches.retry(batch.id), lambda: store.retry(job.id)):
+        store.batches.finish(batch.id, settled(store, store.batches.get(batch.id)).fence)
+        retry()
+        assert store.batches.create(new_batch()) == (store.batches.get(batch.id), False)
+        (held,) = store.batches.claim("me", 60, 1)
+        for outcome in store.batches.waiting(batch.id, 1):
+            again = new_item(0, job=None, job_id=job.id)
+            store.batches.repeat(batch.id, held.fence, [(outcome.item.number, again)])
+        ended(store, "failed")
+
+
+def test_a_batch_is_not_retried_beside_another_one_of_its_command(store: SqlStore) -> None:
+    batch = fed(store, 1)
+    (job,) = ended(store, "failed")
+    done = store.batches.finish(batch.id, settled(store, batch).fence)
+    twin, is_new = store.batches.create(new_batch())
+    assert is_new
+    for retry in (lambda: store.batches.retry(batch.id), lambda: store.retry(job.id)):
+        with pytest.raises(IllegalMove, match=twin.id) as refused:
+            retry()
+        assert refused.value.detail == {"batch_id": twin.id}
+        assert store.batches.get(batch.id) == done
+    assert store.get(job.id).status is JobStatus.FAILED
 
 
 def test_a_line_that_names_no_source_is_not_tried_again(store: SqlStore) -> None:

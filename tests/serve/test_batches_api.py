@@ -191,7 +191,7 @@ def test_speed_and_end_are_told_with_a_range_once_enough_has_ended(farm: ApiFarm
     batch = farm.store.batches.get(posted(farm)["batch_id"])
     now = time.time()
     running: dict[str, Any] = {"items": 400, "ready": 200, "total": 1000}
-    samples = [[now - 60.0, 0.0], [now - 40.0, 100.0], [now - 20.0, 150.0], [now, 200.0]]
+    samples = [[now - 60.0, 0, 0], [now - 40.0, 100, 100], [now - 20.0, 150, 150], [now, 200, 200]]
     values = {name: getattr(batch, name) for name in batch.__dataclass_fields__} | running
     view = batch_view(Batch(**values | {"pace": samples}), [])
     assert view.items_per_s == pytest.approx(200 / 60, rel=0.05)
@@ -202,3 +202,20 @@ def test_speed_and_end_are_told_with_a_range_once_enough_has_ended(farm: ApiFarm
     lacking: list[dict[str, Any]] = [{"pace": samples[:1]}, {"pace": []}, {"pace": samples, "total": None}]
     for less in lacking:
         assert batch_view(Batch(**values | less), []).eta is None
+
+
+def test_the_end_of_a_batch_that_is_mostly_current_is_told_by_how_fast_that_is_seen(farm: ApiFarm) -> None:
+    batch = farm.store.batches.get(posted(farm)["batch_id"])
+    now = time.time()
+    # Of a million items 99 in 100 are current: a thousand a second are looked at, ten a second are made.
+    running = {"items": 60_200, "current": 59_400, "ready": 600, "total": 1_000_200}
+    pace = [[now - 60.0, 0, 0], [now - 40.0, 200, 20_000], [now - 20.0, 400, 40_000], [now, 600, 60_000]]
+    values = {name: getattr(batch, name) for name in batch.__dataclass_fields__} | running | {"pace": pace}
+    view = batch_view(Batch(**values), [])
+    assert view.items_per_s == pytest.approx(1000, rel=0.05)
+    assert view.eta is not None
+    assert view.eta.likely_s == pytest.approx(940_000 / 1000 + 200 / 10, rel=0.05)
+    none_made = [[at, 0, settled] for at, _, settled in pace]
+    view = batch_view(Batch(**values | {"pace": none_made, "ready": 0, "current": 60_000}), [])
+    assert view.eta is not None
+    assert view.eta.likely_s == pytest.approx(940, rel=0.05)
