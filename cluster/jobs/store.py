@@ -25,6 +25,10 @@ class BatchStore(Protocol):
         """
         ...
 
+    def standing(self) -> dict[str, str]:
+        """Of every batch that has not ended: its id, and a text that is another one whenever it has moved."""
+        ...
+
     def newest_like(self, new: NewBatch) -> Batch | None:
         """The newest batch of the same request and recipe about the same manifest, whether it has ended or not."""
         ...
