@@ -6,10 +6,10 @@ import sys
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from benchmarks.haproxy import own_ports
 from tests.chaos.farm import ChaosFarm, as_in_a_cluster, chaos_farm
 from tests.chaos.report import RESULTS, judge, show, write
 from tests.chaos.run import Wish, run
-from tests.support.ports import free_ports
 
 
 def main() -> int:
@@ -36,14 +36,10 @@ def main() -> int:
 
 
 def _behind_haproxy() -> AbstractContextManager[ChaosFarm]:
-    metrics, stats = free_ports(2)  # the machine may have another HAProxy
     return chaos_farm(
         as_in_a_cluster("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_REPLICA_GRPC")
-        | {
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.executable).with_name("farm-haproxy")),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        }
+        | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.executable).with_name("farm-haproxy"))}
+        | own_ports()
     )
 
 
