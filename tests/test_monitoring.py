@@ -35,7 +35,7 @@ def values_of(metric: Metric, label: str) -> set[str]:
     """What the label of the figure may say."""
     return {
         "priority": set(PRIORITIES),
-        "status": set(ENDED) if metric is metrics.ENDED else set(metrics.STANDS),
+        "status": {str(status) for status in ENDED} if metric is metrics.ENDED else set(metrics.STANDS),
         "state": set(metrics.SLOT_STATES),
         "code": {kind.code for kind in FarmError.every_class()},
         "outcome": set(re.findall(r'"(\w+)"', " ".join(re.findall(r"metrics\.CALLBACKS, (.*)\)", CODE)))),
