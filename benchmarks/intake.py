@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks import load
+from benchmarks.haproxy import haproxies, own_ports
 
 CLIENTS = (8, 32, 64)
 OVERLOAD = 2000  # clients: more than a replica lets wait
@@ -99,8 +100,9 @@ def _serve(folder: str, ha_proxy: bool, queue: Any) -> None:
     port = free_port()
     os.chdir(folder)  # an embedded farm reads what lies below the folder it was started in
     prepare_embedded_environment(port, Path(folder) / "data", True)
-    if ha_proxy:
-        os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY}  # as in a cluster
+    ports = own_ports()
+    if ha_proxy:  # as in a cluster
+        os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY} | ports
     prepare_ray_environment()
     import ray
     from ray import serve as ray_serve
@@ -116,9 +118,8 @@ def _serve(folder: str, ha_proxy: bool, queue: Any) -> None:
     ray_serve.run(EmptyDeployment.bind(), name="empty", route_prefix="/empty")
     queue.put(port)
     queue.get()
-    proxies = [process for process in psutil.Process().children(recursive=True) if process.name() == "haproxy"]
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
-    for process in proxies:  # Serve leaves the one that it started last, with its ports
+    for process in haproxies(ports):
         with suppress(psutil.NoSuchProcess):
             process.kill()

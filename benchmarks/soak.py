@@ -21,6 +21,7 @@ from serve.settings import ClientSettings
 SAMPLE_S = 20.0
 WARM_UP = 0.3  # of the time: engines start, caches fill, pools grow to what they are
 OPEN_JOBS = 8
+END_S = 120.0  # of the last jobs: small ones take seconds
 PICTURES = 9  # for each video
 RECIPE = """
 name: small
@@ -38,7 +39,10 @@ vmaf: "off"
 
 
 def soak(minutes: float) -> dict[str, Any]:
-    """Jobs done, and for each kind of process the growth of its memory and open files after the warm-up."""
+    """Jobs done, and for each kind of process the growth of its memory and open files after the warm-up.
+
+    `not_ended` names the jobs that hung.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         before, kept = Path.cwd(), dict(os.environ)
@@ -49,20 +53,22 @@ def soak(minutes: float) -> dict[str, Any]:
         os.environ |= {"FARM_SCRATCH_DIR": str(folder / "scratch"), "FARM_RECIPES_DIR": str(folder)}
         try:
             with EmbeddedFarm(port=free_port(), data_dir=folder / "data") as farm:
-                return _soaked(ClientSettings(url=farm.url, api_key=SecretStr("")), folder, minutes)
+                return soaked(ClientSettings(url=farm.url, api_key=SecretStr("")), folder, minutes)
         finally:
             os.chdir(before)
             os.environ.clear()
             os.environ.update(kept)
 
 
-def _soaked(settings: ClientSettings, folder: Path, minutes: float) -> dict[str, Any]:
+def soaked(settings: ClientSettings, folder: Path, minutes: float) -> dict[str, Any]:
+    """`soak` of the farm that `settings` lead to, with sources below `folder`."""
     samples: list[tuple[float, dict[str, dict[str, float]]]] = []
     began = time.monotonic()
     with FarmClient(settings) as client:
         numbers, open_jobs, done, failed = itertools.count(), set[str](), 0, 0
-        while (past_s := time.monotonic() - began) < 60 * minutes or open_jobs:
-            while len(open_jobs) < OPEN_JOBS and past_s < 60 * minutes:
+        until_s = 60 * minutes
+        while (past_s := time.monotonic() - began) < until_s or (open_jobs and past_s < until_s + END_S):
+            while len(open_jobs) < OPEN_JOBS and past_s < until_s:
                 open_jobs.add(_submit(client, folder, next(numbers)))
             for job_id in list(open_jobs):
                 job = client.job(job_id)
@@ -78,6 +84,7 @@ def _soaked(settings: ClientSettings, folder: Path, minutes: float) -> dict[str,
         "minutes": minutes,
         "jobs": done,
         "not_ready": failed,
+        "not_ended": sorted(open_jobs),
         "scratch_files": resources.files_below(folder / "scratch")
         + resources.files_below(folder / "data" / "media" / "scratch"),
         "growth": _growth([held for at_s, held in samples if at_s >= WARM_UP * 60 * minutes]),

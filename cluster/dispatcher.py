@@ -57,7 +57,7 @@ class Dispatcher:
         watch: FarmWatch | None = None,
         successor_of: str | None = None,
     ) -> None:
-        """`ask_for` is told how many steps there are to run.
+        """`ask_for` is told how many lanes would be busy.
 
         `successor_of`: a name whose last bearer is known to be dead: this one goes on with what it held.
         """

@@ -14,6 +14,7 @@ from cluster.dispatcher import Dispatcher
 from cluster.errors import SettingsInvalid, WorkerLost
 from cluster.farm_settings import FarmSettings, require_token
 from cluster.jobs import open_store
+from cluster.monitoring import metrics
 from cluster.monitoring.counts import Wire
 from cluster.monitoring.farm import FarmWatch
 from cluster.monitoring.logs import log_as_set_up
@@ -77,7 +78,8 @@ class DispatcherService:
         slots = self._dispatcher.slots
         name = f"feeder-{ray.get_runtime_context().get_actor_id()}"
         feeder = Feeder(self._store, self._settings, lambda: slots.capacity, self._dispatcher.nudge, name)
-        beside = [asyncio.create_task(work) for work in (self._watch.beat(), self._note_slots(slots), feeder.run())]
+        watching = (self._watch.beat(), self._watch.batches.follow(self._store), self._note_slots(slots))
+        beside = [asyncio.create_task(work) for work in (*watching, feeder.run())]
         try:
             await self._dispatcher.run()
         finally:
@@ -88,7 +90,7 @@ class DispatcherService:
     async def _note_slots(self, slots: Slots) -> None:
         """Keep for `figures`, which another thread asks for, what only this one may look at."""
         while True:
-            self._slots = {"capacity": slots.capacity, "busy": slots.running, "wanted": slots.demand}
+            self._slots = dict(zip(metrics.SLOT_STATES, (slots.capacity, slots.running, slots.demand), strict=True))
             await asyncio.sleep(SLOTS_EVERY_S)
 
     def nudge(self) -> None:

@@ -36,9 +36,7 @@ def figures(deps: "Deps") -> bytes:
 def _of_store(store: JobStore) -> list[Gauge]:
     gauges: list[Gauge] = []  # of what is open: to count a year's jobs at every scrape would take seconds
     # Named also when nothing waits: an alert cannot tell 0 from a figure that went missing.
-    waiting = {
-        (priority, stands): (0, 0.0) for priority in PRIORITIES for stands in ("queued", "delayed", "processing")
-    }
+    waiting = {(priority, stands): (0, 0.0) for priority in PRIORITIES for stands in metrics.STANDS}
     for one in store.backlog():
         jobs, oldest_s = waiting[one.priority, one.status]
         waiting[one.priority, one.status] = (jobs + one.jobs, max(oldest_s, one.oldest_s))

@@ -1,6 +1,7 @@
 """The job store: where every accepted job is a committed row."""
 
 from cluster.jobs.batch_model import Batch, BatchStatus, Item, ItemStatus, NewBatch, NewItem
+from cluster.jobs.batch_store import BatchStore
 from cluster.jobs.history import History
 from cluster.jobs.model import (
     Backlog,
@@ -18,7 +19,7 @@ from cluster.jobs.model import (
     Wish,
 )
 from cluster.jobs.sql import SqlStore, open_store
-from cluster.jobs.store import BatchStore, JobStore
+from cluster.jobs.store import JobStore
 
 __all__ = [
     "Backlog",

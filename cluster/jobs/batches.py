@@ -11,7 +11,7 @@ from cluster.errors import IdempotencyConflict, IllegalMove, InvalidCursor
 from cluster.jobs.batch_model import REPEATABLE, Batch, BatchStatus, Failures, Item, ItemStatus, NewBatch
 from cluster.jobs.batch_rows import BatchRows, item_of
 from cluster.jobs.feeding import OPEN_KEY, SqlFeeding
-from cluster.jobs.model import JobStatus, new_id
+from cluster.jobs.model import JobStatus, dumped, new_id
 from cluster.jobs.rows import cursor_of, id_at
 from cluster.jobs.tables import batch_items, batches, jobs
 from cluster.policy import PRIORITIES
@@ -19,6 +19,7 @@ from cluster.policy import PRIORITIES
 _NUMBER = re.compile("[0-9]{1,15}")
 MAX_PAGE = 1000
 MAX_CODES = 100
+COUNTED = tuple(status for status in ItemStatus if status is not ItemStatus.OPEN)
 
 
 class SqlBatches(SqlFeeding):
@@ -63,6 +64,13 @@ class SqlBatches(SqlFeeding):
         """See `BatchStore.get`."""
         with self._db.read() as connection:
             return self._batches.get(connection, batch_id)
+
+    def standing(self) -> dict[str, str]:
+        """See `BatchStore.standing`."""
+        moving = [batches.c[name] for name in ("status", "cursor", "items", *(status.value for status in COUNTED))]
+        with self._db.read() as connection:
+            found = connection.execute(select(batches.c.id, *moving).where(batches.c.finished_at.is_(None))).all()
+        return {row.id: dumped(list(row[1:])) for row in found}
 
     def newest_like(self, new: NewBatch) -> Batch | None:
         """See `BatchStore.newest_like`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.jobs import Job
 from cluster.monitoring import metrics
+from cluster.monitoring.batches import BatchWatch
 from cluster.monitoring.counts import Counts, Gauge, Wire
 from cluster.monitoring.jobs import JobWatch
 from cluster.monitoring.logs import about, trace_id_of
@@ -33,6 +34,7 @@ class FarmWatch:
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.batches = BatchWatch()
         for metric, labels in ALERTED:
             self.counts.add(metric, *labels, amount=0)
         self._tracing = Tracing("dispatcher")
@@ -120,6 +122,7 @@ class FarmWatch:
         gauges: list[tuple[Metric, tuple[str, ...], float]] = [
             (metrics.DISPATCHER_STARTED, (), self._started_s),
             (metrics.LAST_SWEEP, (), self._swept_s),
+            (metrics.BATCH_STILL, (), self.batches.still_s()),
             (metrics.LOOP_LAG, (), max([self._late_s(), *self._lags])),
             (metrics.HELD, (), held),
             *((metrics.SLOTS, (state,), count) for state, count in slots.items()),

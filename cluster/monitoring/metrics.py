@@ -25,6 +25,8 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+STANDS = ("queued", "delayed", "processing")  # the statuses of jobs that have not ended
+SLOT_STATES = ("capacity", "busy", "wanted")
 
 
 def _declared(kind: Literal["counter", "gauge", "histogram"], name: str, help: str, *labels: str) -> Metric:
@@ -52,6 +54,9 @@ DISPATCHER_STARTED = _declared("gauge", "farm_dispatcher_start_timestamp_seconds
 LOOP_LAG = _declared("gauge", "farm_dispatcher_loop_lag_seconds", "The dispatcher's longest delay of late.")
 HELD = _declared("gauge", "farm_held_jobs", "Jobs that the dispatcher holds the lease of.")
 SLOTS = _declared("gauge", "farm_slots", "Slots for steps: what there are, are taken, are wanted.", "state")
+BATCH_STILL = _declared(
+    "gauge", "farm_batch_still_seconds", "How long nothing has changed of the open batch that stands longest."
+)
 LAST_SWEEP = _declared("gauge", "farm_last_sweep_timestamp_seconds", "When storage was last swept; 0 before that.")
 SCRATCH_FREE = _declared(
     "gauge", "farm_scratch_free_ratio", "Free part of the working disk, of nodes that ended a step of late.", "node"

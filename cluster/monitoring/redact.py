@@ -13,13 +13,16 @@ from pydantic import BaseModel, SecretStr
 GONE = "***"
 LEAST_CHARACTERS = 6  # of a known secret: a shorter one would be found in every other word
 
-# A query string may be a signature; a user part is a password. The path is what tells where it went wrong.
-_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@", re.IGNORECASE)
-_QUERY = re.compile(r"(?P<url>\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)\?[^\s#\"'<>]*", re.IGNORECASE)
-# Also without an address before it: servers repeat the path and its query alone.
+# Names are of some length at most: else a word of 20 KB would take seconds, and who sends it decides how many.
+# A user part is a password.
+_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,31}://)[^\s/?#\"'<>]*@", re.IGNORECASE)
+# A query string may be a signature; the path is what tells where it went wrong. It ends where a space is: quotes and
+# brackets may be part of it. Looked for from a word's beginning: from each letter of a long one would take minutes.
+_QUERY = re.compile(r"(?<![^\s?])(?P<path>[^\s?]*)\?(?P<query>\S+)")
+# Also what is no query: headers and settings by their names.
 _NAMED = re.compile(
-    r"(?P<name>\b(?:x-amz-[a-z-]+|awsaccesskeyid|signature|sig|policy|key-pair-id|[a-z_-]*(?:token|password|passwd|secret)"
-    r"[a-z_]*|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;)}\]]+",
+    r"(?P<name>\b(?:x-amz-[a-z-]{1,64}|awsaccesskeyid|signature|sig|policy|key-pair-id|[a-z_-]{0,64}(?:token|password|passwd|"
+    r"secret)[a-z_]{0,64}|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;)}\]]+",
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
@@ -39,10 +42,18 @@ class Redactor:
             text = self._known.sub(GONE, text)
         text = _KEYS.sub(GONE, text)
         if "://" in text:
-            text = _QUERY.sub(rf"\g<url>?{GONE}", _USER.sub(rf"\g<scheme>{GONE}@", text))
+            text = _USER.sub(rf"\g<scheme>{GONE}@", text)
+        if "?" in text:
+            text = _QUERY.sub(_without_query, text)
         if "=" in text or ":" in text:  # looked for first: most texts are short and hold neither
             text = _NAMED.sub(rf"\g<name>{GONE}", text)
         return _HEADER.sub(rf"\g<name>{GONE}", text)
+
+
+def _without_query(word: re.Match[str]) -> str:
+    """Servers repeat the path and its query alone; what has neither a path nor a name in it is a question."""
+    is_query = "/" in word["path"] or "=" in word["query"]
+    return f"{word['path']}?{GONE}" if is_query else word[0]
 
 
 def secrets_of(*settings: BaseModel) -> list[str]:

@@ -3,10 +3,11 @@
 import argparse
 import shutil
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from tests.chaos.farm import ChaosFarm, chaos_farm
+from benchmarks.haproxy import own_ports
+from tests.chaos.farm import ChaosFarm, as_in_a_cluster, chaos_farm
 from tests.chaos.report import RESULTS, judge, show, write
 from tests.chaos.run import Wish, run
 
@@ -25,28 +26,29 @@ def main() -> int:
     if asked.minutes is not None:
         wish = Wish(asked.seed, sys.maxsize, sys.maxsize, asked.minutes * 60)
     with _behind_haproxy() if asked.haproxy else chaos_farm() as farm:
-        told = judge(farm, run(farm, wish))
-        if asked.keep_logs or told["broken"]:
-            _keep_logs(farm.folder, f"seed-{wish.seed}-logs")
-    path = write(told, f"seed-{wish.seed}")
-    show(told)
-    print(f"figures: {path}")
-    return 1 if told["broken"] else 0
+        figures = judge(farm, run(farm, wish))
+        path = write(figures, f"seed-{wish.seed}")
+        show(figures)
+        print(f"figures: {path}")
+        if asked.keep_logs or figures["broken"]:
+            keep_logs(farm.folder, RESULTS / f"seed-{wish.seed}-logs")
+    return 1 if figures["broken"] else 0
 
 
 def _behind_haproxy() -> AbstractContextManager[ChaosFarm]:
-    return chaos_farm(  # as ray-cluster.yaml has it
-        RAY_SERVE_ENABLE_HA_PROXY="1",
-        RAY_SERVE_HAPROXY_BINARY_PATH=str(Path(sys.executable).with_name("farm-haproxy")),
-        RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
+    return chaos_farm(
+        as_in_a_cluster("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_REPLICA_GRPC")
+        | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.executable).with_name("farm-haproxy"))}
+        | own_ports()
     )
 
 
-def _keep_logs(folder: Path, name: str) -> None:
-    kept = RESULTS / name
+def keep_logs(folder: Path, kept: Path) -> None:
+    """Copy Ray's logs below `folder`, of processes that still run: what vanishes meanwhile is left out."""
     shutil.rmtree(kept, ignore_errors=True)
     for logs in folder.glob("**/session_2*/logs"):
-        shutil.copytree(logs, kept / logs.relative_to(folder), symlinks=True)
+        with suppress(shutil.Error, FileNotFoundError):  # Error names those left out, once the others are copied
+            shutil.copytree(logs, kept / logs.relative_to(folder), symlinks=True)
 
 
 if __name__ == "__main__":

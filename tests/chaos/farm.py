@@ -27,10 +27,13 @@ STORAGE_URI = f"s3://{BUCKET}/farm"
 SOURCES_URI = f"s3://{BUCKET}/in"
 READY_S = 180.0
 LANES = 2
-# How soon a node is missed, and what the proxy does for uploads, is what a real cluster is told.
 _OPTIONS = yaml.safe_load((ROOT / "ray-cluster.yaml").read_text())["docker"]["run_options"]
-_KEPT = ("-e RAY_health_check", "-e RAY_SERVE_HTTP_PROXY_CALLBACK")
-AS_IN_A_CLUSTER = dict(option.removeprefix("-e ").split("=") for option in _OPTIONS if option.startswith(_KEPT))
+
+
+def as_in_a_cluster(*names: str) -> dict[str, str]:
+    """The variables that begin with one of `names` and their values, as a real cluster is told them."""
+    told = tuple(f"-e {name}" for name in names)
+    return dict(option.removeprefix("-e ").split("=", 1) for option in _OPTIONS if option.startswith(told))
 
 
 class ChaosFarm:
@@ -58,7 +61,9 @@ class ChaosFarm:
             FARM_S3_SECRET_ACCESS_KEY=SECRET_KEY,
             FARM_RECIPES_DIR=str(folder / "recipes"),
             RAY_SERVE_USE_GRPC_BY_DEFAULT="1",  # as everywhere
-            **AS_IN_A_CLUSTER | others,
+            # How soon a node is missed, and what the proxy does for uploads.
+            **as_in_a_cluster("RAY_health_check", "RAY_SERVE_HTTP_PROXY_CALLBACK"),
+            **others,
         )
         self.head = head(folder, self.address, self.environment)
         self.workers: list[Node] = []
@@ -149,7 +154,9 @@ class ChaosFarm:
 
 
 @contextmanager
-def chaos_farm(*, workers: int = 2, host: str = "127.0.0.1", **others: str) -> Iterator[ChaosFarm]:
+def chaos_farm(
+    others: dict[str, str] | None = None, *, workers: int = 2, host: str = "127.0.0.1"
+) -> Iterator[ChaosFarm]:
     """The farm, started; `others` are variables of its environment. Without workers, nothing of Ray is started yet."""
     # Not under pytest's folders: the names of Ray's sockets would be too long there.
     folder = Path(tempfile.mkdtemp(prefix="farm-chaos-"))
@@ -162,7 +169,7 @@ def chaos_farm(*, workers: int = 2, host: str = "127.0.0.1", **others: str) -> I
         client.create_bucket(Bucket=BUCKET)
         client.close()
         postgres.create_database("farm")
-        farm = ChaosFarm(folder, postgres, seaweed, front, host, others)
+        farm = ChaosFarm(folder, postgres, seaweed, front, host, others or {})
         stack.callback(farm.stop)
         farm.store.upgrade()
         if workers:

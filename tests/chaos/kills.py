@@ -139,8 +139,14 @@ class Killer:
 
 
 def steps_of(processes: Iterable[psutil.Process]) -> tuple[str, ...]:
-    """The steps that these processes do: "chunk 0 of JOB"."""
-    return tuple(_title(process).removeprefix("ray::") for process in processes if is_a("Ray worker", process))
+    """The steps that these processes do, or are done by: "chunk 0 of JOB"."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            worker = process.parent() if is_a("media process", process) else process
+            if worker is not None and is_a("Ray worker", worker):
+                found.append(_title(worker).removeprefix("ray::"))
+    return tuple(dict.fromkeys(found))
 
 
 def _title(process: psutil.Process) -> str:

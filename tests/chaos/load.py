@@ -70,12 +70,21 @@ class Accepted:
     of: Input
 
 
+@dataclass(frozen=True)
+class AcceptedBatch:
+    """A batch that the farm promised to do, for an org of its own."""
+
+    batch_id: str
+    org: str
+
+
 @dataclass
 class Client:
     """Hands uploads over, each with a key of its own, again and again until it is answered 202."""
 
     farm: ChaosFarm
     accepted: list[Accepted] = field(default_factory=list)
+    batches: list[AcceptedBatch] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)  # by status, or by what broke
     given_up: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,35 +92,53 @@ class Client:
     def complete(self, media_id: str, org: str, given: Input) -> Accepted | None:
         """Hand one over; None when the farm never took it."""
         body = {"source": given.source, "recipe": given.recipe, "org": org}
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
-            answer = self._ask(media_id, body)
-            if answer is not None and answer.status_code == 202:
-                job = Accepted(answer.json()["job_id"], org, media_id, given)
-                with self._lock:
-                    self.accepted.append(job)
-                return job
-            if answer is not None and answer.status_code < 500 and answer.status_code != 429:
-                break  # refused for good
-            wait_s = float(answer.headers.get("retry-after", 1)) if answer is not None else 1.0
-            time.sleep(min(wait_s, 5.0) * random.uniform(0.7, 1.3))
+        answer = self._ask_until_taken(f"media/{media_id}/complete", media_id, body)
+        if answer is None:
+            return None
+        job = Accepted(answer["job_id"], org, media_id, given)
         with self._lock:
-            self.given_up.append(media_id)
-        return None
+            self.accepted.append(job)
+        return job
+
+    def batch(self, org: str, manifest: str) -> AcceptedBatch | None:
+        """Hand a batch over, of class bulk as always; None when the farm never took it."""
+        answer = self._ask_until_taken("batches", org, {"source": manifest, "recipe": "mixed", "org": org})
+        if answer is None:
+            return None
+        batch = AcceptedBatch(answer["batch_id"], org)
+        with self._lock:
+            self.batches.append(batch)
+        return batch
 
     def knock(self, media_id: str, org: str, given: Input) -> None:
         """Hand one over that was handed over before, and note whether that made another job."""
-        answer = self._ask(media_id, {"source": given.source, "recipe": given.recipe, "org": org})
+        body = {"source": given.source, "recipe": given.recipe, "org": org}
+        answer = self._ask(f"media/{media_id}/complete", media_id, body)
         if answer is not None and answer.status_code == 202:
             job = Accepted(answer.json()["job_id"], org, media_id, given)
             with self._lock:
                 if job not in self.accepted:
                     self.accepted.append(job)
 
-    def _ask(self, media_id: str, body: dict[str, Any]) -> httpx.Response | None:
-        url = f"{self.farm.url}/v1/media/{media_id}/complete"
+    def _ask_until_taken(self, path: str, key: str, body: dict[str, Any]) -> Any:
+        """What is answered with 202; None when that never came."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            answer = self._ask(path, key, body)
+            if answer is not None and answer.status_code == 202:
+                return answer.json()
+            if answer is not None and answer.status_code < 500 and answer.status_code != 429:
+                break  # refused for good
+            wait_s = float(answer.headers.get("retry-after", 1)) if answer is not None else 1.0
+            time.sleep(min(wait_s, 5.0) * random.uniform(0.7, 1.3))
+        with self._lock:
+            self.given_up.append(key)
+        return None
+
+    def _ask(self, path: str, key: str, body: dict[str, Any]) -> httpx.Response | None:
+        url = f"{self.farm.url}/v1/{path}"
         try:
-            answer = httpx.post(url, json=body, headers={"Idempotency-Key": media_id}, timeout=30, trust_env=False)
+            answer = httpx.post(url, json=body, headers={"Idempotency-Key": key}, timeout=30, trust_env=False)
         except httpx.HTTPError as error:
             self._count(type(error).__name__)
             return None

@@ -28,4 +28,13 @@ image:
     - {name: w64, width: 64, formats: [{name: webp}, {name: jpeg}]}
     - {name: s32, fit: cover, width: 32, height: 32, formats: [{name: jpeg}]}
 """,
+    "mixed": """
+name: mixed
+description: One small rendition of a clip, one small picture of a picture
+video: {codec: {name: h264, preset: ultrafast}, gop_seconds: 1.0, rungs: [{name: 90p, width: 160, height: 90, crf: 32}]}
+image: {variants: [{name: w64, width: 64, formats: [{name: jpeg}]}]}
+packaging: {dash: false}
+stills: {poster: false, sprites: false}
+vmaf: "off"
+""",
 }

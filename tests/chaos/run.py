@@ -4,16 +4,19 @@ import random
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cluster.errors import StoreUnavailable
 from cluster.jobs.model import ENDED
+from tests.chaos.batches import make_manifest
 from tests.chaos.farm import ChaosFarm
 from tests.chaos.kills import Killer, schedule
-from tests.chaos.load import ORGS, Accepted, Client, Input, make_inputs
+from tests.chaos.load import ORGS, Accepted, AcceptedBatch, Client, Input, make_inputs
+from tests.chaos.outside import Outside
 
 CLIP_FEEDERS, PICTURE_FEEDERS = 4, 2
 PICTURE_PAUSE_S = 1.5  # pictures are turned at once: without a pause they would be thousands
+BATCH_PAUSE_S = 2.0  # between the end of a batch and the next: its results and their mark are killed at more than once
 KNOCKS_S = 0.4  # between two looks at whether the intake answers
 CALM_S = 180.0
 END_S = 300.0  # of all jobs, once nothing is killed any more
@@ -35,40 +38,52 @@ class Run:
     """What happened."""
 
     wish: Wish
-    calm: dict[Input, Accepted] = field(default_factory=dict)
-    calm_s: float = 0.0
-    client: Client | None = None
-    killer: Killer | None = None
+    client: Client
+    killer: Killer
+    outside: Outside
+    manifest: str
+    calm: dict[Input, Accepted]
+    calm_batch: AcceptedBatch
+    calm_s: float
     broken_from: float = 0.0  # Unix time
     broken_s: float = 0.0
     settled_s: float = 0.0
 
 
 def run(farm: ChaosFarm, wish: Wish) -> Run:
-    """Break the farm as `wish` says, and wait until every job has ended, or END_S."""
+    """Break the farm as `wish` says, and wait until every job and batch has ended, or END_S."""
     clips, pictures = make_inputs(farm)
-    calm = Client(farm)
-    made = Run(wish, client=Client(farm), killer=Killer(farm, wish.seed))
-    began = time.monotonic()
-    for number, given in enumerate((*clips, *pictures)):
-        accepted = calm.complete(f"calm-{number}", "acme", given)
-        assert accepted is not None, calm.answers
-        made.calm[given] = accepted
-    _wait_for(farm, list(made.calm.values()), CALM_S)
-    made.calm_s = time.monotonic() - began
+    made = _in_peace(farm, wish, clips, pictures)
     farm.supervise()
+    made.outside.start()
     made.broken_from, began = time.time(), time.monotonic()
     _break(farm, made, clips, pictures)
     made.broken_s, began = time.monotonic() - began, time.monotonic()
-    _wait_for(farm, made.client.accepted if made.client else [], END_S)
+    _wait_for(farm, made.client.accepted, made.client.batches, END_S)
     made.settled_s = time.monotonic() - began
+    made.outside.stop()
     return made
+
+
+def _in_peace(farm: ChaosFarm, wish: Wish, clips: list[Input], pictures: list[Input]) -> Run:
+    began, calm, jobs = time.monotonic(), Client(farm), {}
+    for number, given in enumerate((*clips, *pictures)):
+        accepted = calm.complete(f"calm-{number}", "acme", given)
+        assert accepted is not None, calm.answers
+        jobs[given] = accepted
+    manifest, expected = make_manifest(farm, clips, pictures)
+    batch = calm.batch("peace", manifest)
+    assert batch is not None, calm.answers
+    _wait_for(farm, list(jobs.values()), [batch], CALM_S)
+    found = farm.store.batches.get(batch.batch_id)
+    assert {name: getattr(found, name) for name in expected} == expected, found
+    outside = Outside(farm.environment["HOME"])
+    calm_s = time.monotonic() - began
+    return Run(wish, Client(farm), Killer(farm, wish.seed), outside, manifest, jobs, batch, calm_s)
 
 
 def _break(farm: ChaosFarm, made: Run, clips: list[Input], pictures: list[Input]) -> None:
     client, killer, wish = made.client, made.killer, made.wish
-    assert client is not None
-    assert killer is not None
     stopped = threading.Event()
 
     def feed(number: int) -> None:
@@ -82,13 +97,22 @@ def _break(farm: ChaosFarm, made: Run, clips: list[Input], pictures: list[Input]
             while job is not None and not stopped.wait(0.3) and not _has_ended(farm, job):
                 pass
 
+    def feed_batches() -> None:
+        """The same of batches: each for an org of its own, so that nothing of it is there already."""
+        count = 0
+        while not stopped.wait(BATCH_PAUSE_S):
+            count += 1
+            batch = client.batch(f"batch-{count}", made.manifest)
+            while batch is not None and not stopped.wait(0.3) and not _has_ended(farm, batch):
+                pass
+
     def knock() -> None:
         """Hand the same upload over again and again: the intake must give the same job, or say that it cannot now."""
         while not stopped.wait(KNOCKS_S):
             client.knock("item-knock", "acme", pictures[0])
 
     feeders = [threading.Thread(target=feed, args=(number,)) for number in range(CLIP_FEEDERS + PICTURE_FEEDERS)]
-    feeders.append(threading.Thread(target=knock))
+    feeders += [threading.Thread(target=feed_batches), threading.Thread(target=knock)]
     for feeder in feeders:
         feeder.start()
     pauses = random.Random(wish.seed + 2)
@@ -105,15 +129,17 @@ def _break(farm: ChaosFarm, made: Run, clips: list[Input], pictures: list[Input]
     killer.wait()
 
 
-def _has_ended(farm: ChaosFarm, job: Accepted) -> bool:
+def _has_ended(farm: ChaosFarm, one: Accepted | AcceptedBatch) -> bool:
     with suppress(StoreUnavailable):
-        return farm.store.get(job.job_id).status in ENDED
+        if isinstance(one, AcceptedBatch):
+            return farm.store.batches.get(one.batch_id).finished_at is not None
+        return farm.store.get(one.job_id).status in ENDED
     return False
 
 
-def _wait_for(farm: ChaosFarm, jobs: list[Accepted], limit_s: float) -> None:
+def _wait_for(farm: ChaosFarm, jobs: list[Accepted], batches: list[AcceptedBatch], limit_s: float) -> None:
     until = time.monotonic() + limit_s
-    open_jobs = list(jobs)
-    while open_jobs and time.monotonic() < until:
-        open_jobs = [job for job in open_jobs if not _has_ended(farm, job)]
+    waiting: list[Accepted | AcceptedBatch] = [*jobs, *batches]
+    while waiting and time.monotonic() < until:
+        waiting = [one for one in waiting if not _has_ended(farm, one)]
         time.sleep(0.2)

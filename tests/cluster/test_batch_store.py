@@ -71,6 +71,29 @@ def test_without_a_key_the_same_request_is_the_same_batch_until_that_ended(store
     assert store.batches.create(new_batch())[1]
 
 
+def test_a_batch_stands_otherwise_whenever_it_was_read_on_or_an_item_ended_until_it_has_ended_itself(
+    store: SqlStore,
+) -> None:
+    batch = claimed(store)
+    seen = [store.batches.standing()[batch.id]]
+    store.batches.claim("other", 0.001, 1)
+    assert store.batches.standing() == {batch.id: seen[0]}, "a lease is no progress"
+    items = [new_item(number) for number in range(2)]
+    store.batches.feed(batch.id, batch.fence, [], cursor={"offset": 9})
+    seen.append(store.batches.standing()[batch.id])
+    store.batches.feed(batch.id, batch.fence, items, cursor={"offset": 9}, ending=BatchStatus.READY)
+    seen.append(store.batches.standing()[batch.id])
+    ended(store, "ready")
+    settled(store, batch)
+    seen.append(store.batches.standing()[batch.id])
+    ended(store, "failed")
+    settled(store, batch)
+    seen.append(store.batches.standing()[batch.id])
+    assert len(set(seen)) == len(seen)
+    store.batches.finish(batch.id, batch.fence, None)
+    assert store.batches.standing() == {}
+
+
 def test_items_their_jobs_and_the_cursor_are_one_commit(store: SqlStore) -> None:
     batch = fed(store, ending=None)
     assert (batch.items, batch.open, batch.cursor, batch.status) == (3, 3, {"offset": 9}, BatchStatus.LISTING)

@@ -1,0 +1,82 @@
+"""How often chunks were begun and ended, and which of that a kill excuses."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.chaos.front import Front
+from tests.chaos.kills import Kill
+
+Chunk = tuple[str, str]  # the job, and the chunk's bytes of its frame map
+DELAYING = {"dispatcher", "head", "node", "raylet", "PostgreSQL", "S3 server"}  # each holds up what others have lost
+# For how long a kill may still cost what begins after it: a server stays away, and a head's workers are ended with it.
+OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0}
+_STEP = re.compile(r"chunk (\d+) of (\S+)")
+
+
+def over_s(kill: Kill) -> float:
+    """For how long the kill is still felt."""
+    return OVER_S.get(kill.kind, 2.0)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """In this span of Unix time chunks were lost in flight: these, or any."""
+
+    begins: float = 0.0
+    ends: float = math.inf
+    chunks: frozenset[Chunk] | None = None
+
+    def excuses(self, chunk: Chunk, begun: float, again: float) -> bool:
+        """Whether it may be why `chunk`, begun once, was begun again."""
+        return self.begins <= again and begun <= self.ends and (self.chunks is None or chunk in self.chunks)
+
+
+def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Loss]:
+    """What each kill may have cost: the steps that ran in it; any step, where what it takes away is everybody's."""
+    return [
+        Loss(
+            kill.at,
+            kill.at + over_s(kill),
+            None if kill.kind in DELAYING else frozenset(in_hand(cuts, kill.in_hand)),
+        )
+        for kill in kills
+    ]
+
+
+def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, int]:
+    """How often chunks were begun and ended, by what was asked of storage.
+
+    One that was begun again was lost in flight, unless all its renditions were stored by then or no loss excuses it.
+    """
+    begun, ended = front.begun(), front.ended()
+    done_at: dict[Chunk, float] = {}
+    for (job, span, _), all_at in ended.items():
+        done_at[job, span] = max(done_at.get((job, span), -math.inf), all_at[0])
+    in_flight = sum(
+        again <= done_at.get(chunk, math.inf) and any(loss.excuses(chunk, once, again) for loss in lost)
+        for chunk, times in begun.items()
+        for once, again in pairwise(times)
+    )
+    return {
+        "encoded": len(begun),
+        "redone": sum(len(times) - 1 for times in begun.values()),
+        "lost in flight": in_flight,
+        "finished ones encoded again": sum(len(times) - 1 for times in ended.values()),
+    }
+
+
+def cuts_of(begun: Iterable[Chunk]) -> dict[str, list[str]]:
+    """By job: its chunks in the order of its plan, where each of them was begun."""
+    found: dict[str, list[str]] = {}
+    for job, span in begun:
+        found.setdefault(job, []).append(span)
+    return {job: sorted(spans, key=lambda span: int(span.partition("-")[0])) for job, spans in found.items()}
+
+
+def in_hand(cuts: Mapping[str, Sequence[str]], steps: Iterable[str]) -> set[Chunk]:
+    """The chunks that `steps` ("chunk 0 of JOB") are, by the cuts of their jobs' plans."""
+    matches = [match for step in steps if (match := _STEP.fullmatch(step)) is not None]
+    return {(match[2], cuts[match[2]][int(match[1])]) for match in matches if match[2] in cuts}
