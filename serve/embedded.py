@@ -127,8 +127,9 @@ def _must_be_free(host: str, port: int) -> None:
 def free_port() -> int:
     """A port that is free on loopback now, and that nobody is given who does not ask for that very one.
 
-    Ray starts a dozen listeners on whatever port the system hands out: of those (from 32768 on) one was taken between
-    being found free and being bound. From 10002 to 19999 are Ray's workers.
+    Ray starts a dozen listeners on whatever port the system hands out: of those (from 32768 on, unless the machine's
+    `ip_local_port_range` was set to begin lower) one was taken between being found free and being bound. From 10002 to
+    19999 are Ray's workers.
     """
     for port in random.sample(range(20_000, 30_000), 100):
         with suppress(OSError), socket.socket() as probe:

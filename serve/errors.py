@@ -18,6 +18,7 @@ ApiError                        code, retryable, public_message
 ├── HttpError                   http_error             (anything else that the framework refuses)
 ├── InternalError               internal_error         (a bug; carries the error_id that the log has)
 ├── UsageError                  usage                  (of the `farm` command)
+├── BatchFailed                 batch_failed           (its list could not be read, or its results not be written)
 ├── FarmRefused                 any                    (a running farm said no; carries its code and status)
 └── FarmUnreachable             farm_unreachable
 """
@@ -147,6 +148,19 @@ class UsageError(ApiError):
     """Something on the command line or in the environment that cannot work; the message says what would."""
 
     code = "usage"
+
+
+class BatchFailed(ApiError):
+    """A batch of a running farm ended without all of its items, or without its results.
+
+    `detail` has its `batch_id`, and the `code` of what it failed by.
+    """
+
+    code = "batch_failed"
+
+    def __init__(self, message: str, *, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail or {}
 
 
 class FarmRefused(ApiError):

@@ -45,10 +45,10 @@ def put_our_words_into(config: Path) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     length = len(PROBLEM.encode())
     _write(error_file, f"HTTP/1.1 503 Service Unavailable\r\n{head}content-length: {length}\r\n\r\n{PROBLEM}")
-    text = config.read_text()
-    if not _ERROR_FILE.search(text):
+    ours = rewritten(config.read_text(), error_file)
+    if PROBLEM not in ours or str(error_file) not in ours:
         sys.stderr.write(f"farm-haproxy: {config} is not as Serve writes it: HAProxy answers in its own words\n")
-    _write(config, rewritten(text, error_file))
+    _write(config, ours)
 
 
 def rewritten(config: str, error_file: Path) -> str:

@@ -81,8 +81,9 @@ class OwnWords:
 class Straight:
     """Hands uploads to the API of its own replica, past what Serve does around a call.
 
-    That is two tasks, its metrics, its X-Request-ID and its bounds, for which the API has its own. A replica that is to
-    end still answers what it has in hand: its HTTP server waits for that.
+    That is two tasks, its metrics, its X-Request-ID and its bounds, for which the API has its own. Serve does not count
+    these calls: a replica that is to end answers them while it drains (RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S,
+    30 s), then its HTTP server waits for them as long as `graceful_shutdown_timeout_s` has not passed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -96,7 +97,12 @@ class Straight:
 
 
 class Uploads:
-    """Hands uploads to a replica whole, and together."""
+    """Hands uploads to a replica whole, and together.
+
+    Serve does not count these calls: a proxy that is drained ends once load balancers have had
+    RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S (30 s) to leave it, also with some in hand. What is in hand when that begins
+    has been answered by then (ANSWER_S); who came later may get no answer, and sends the call again.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

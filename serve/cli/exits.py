@@ -23,7 +23,7 @@ from cluster.errors import (
 from ladders.errors import LadderError
 from pipelines.errors import RejectedMedia
 from serve.cli.printable import printable
-from serve.errors import ApiError, FarmRefused, FarmUnreachable, InternalError
+from serve.errors import ApiError, BatchFailed, FarmRefused, FarmUnreachable, InternalError
 from serve.settings import debugging
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def exit_code(error: BaseException) -> ExitCode:
     if isinstance(error, _USAGE):
         return ExitCode.USAGE
     if isinstance(error, ApiError):
-        broken = isinstance(error, FarmUnreachable) or (isinstance(error, FarmRefused) and error.status >= 500)
+        broken = isinstance(error, (BatchFailed, FarmUnreachable))
+        broken = broken or (isinstance(error, FarmRefused) and error.status >= 500)
         return ExitCode.INFRASTRUCTURE if broken else ExitCode.USAGE
     return ExitCode.INFRASTRUCTURE
 

@@ -66,10 +66,28 @@ def test_the_autoscaler_that_ray_ships_reads_it(service: dict[str, Any], cluster
     assert head["labels"] == {"role": "control"}
     assert {one["labels"]["market"] for one in workers.values()} == {"on-demand", "spot"}
     assert any(one["min_workers"] > 0 for one in workers.values()), "an upload never waits for a machine to start"
-    for one in workers.values():
-        offered = memory_for_steps(one["resources"]["memory"])
-        assert one["resources"]["cpu_lane"] == lanes_for(one["resources"]["CPU"], offered, has_gpu=False)
+    for group in cluster["workerGroupSpecs"]:
+        offered = workers[group["groupName"]]["resources"]
+        pod_gib = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
+        measured = memory_for_steps(pod_gib << 30)
+        assert 0.99 < offered["memory"] / measured <= 1, "as `farm node resources`, which leaves some to Ray"
+        assert offered["cpu_lane"] == lanes_for(offered["CPU"], measured, has_gpu=False)
     validate_config(prepare_config(config))
+
+
+def test_ray_is_told_on_each_kind_of_pod_what_it_is_told_on_such_a_node_of_ray_cluster_yaml(
+    cluster: dict[str, Any],
+) -> None:
+    options = yaml.safe_load((ROOT / "ray-cluster.yaml").read_text(encoding="utf-8"))["docker"]["run_options"]
+    told = dict(option.removeprefix("-e ").split("=", 1) for option in options if option.startswith("-e "))
+    assert told.pop("RAY_AUTH_MODE") == "token", "which is authOptions here"
+    of_the_head_alone = ("RAY_SERVE_", "RAY_health_check_")
+    assert {"RAY_health_check_period_ms", "RAY_task_events_report_interval_ms", "MALLOC_ARENA_MAX"} <= told.keys()
+    for container in containers(cluster):
+        is_head = container["name"] == "ray-head"
+        expected = {name: value for name, value in told.items() if is_head or not name.startswith(of_the_head_alone)}
+        found = {one["name"]: one["value"] for one in container["env"] if not one["name"].startswith("FARM_")}
+        assert found == expected
 
 
 def test_a_pod_that_is_taken_away_is_drained_first(cluster: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """A farm's API over a real SQLite store and a real folder, without Ray and without a network."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,20 @@ import yaml
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from cluster.batches.feed import Feed
+from cluster.farm_settings import FarmSettings, WorkSettings
 from cluster.jobs import Job, Renewal, SqlStore, open_store
-from cluster.settings import DatabaseSettings, StorageSettings
+from cluster.settings import DatabaseSettings, StorageSettings, load
 from cluster.storage import open_storage
 from ladders.catalog import Recipes
+from serve import batch_results
 from serve.api import Deps, create_api
+from serve.cli import batch_commands
 from serve.intake import Intake
 from serve.quotas import Quotas
 from serve.settings import ServeSettings
-from tests.support.jobs import claim
+from tests.support.asgi_server import served
+from tests.support.jobs import claim, finish
 from tests.support.media import Sound, clip
 
 
@@ -56,6 +63,7 @@ class ApiFarm:
         return job
 
 
+ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
 PROGRESS: dict[str, Any] = {
     "stage": "encoding",
     "percent": 50.0,
@@ -103,6 +111,47 @@ def make_farm(tmp_path: Path) -> Iterator[MakeFarm]:
 def farm(make_farm: MakeFarm) -> ApiFarm:
     """A farm without keys, for its own machine."""
     return make_farm()
+
+
+@pytest.fixture
+def running(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiFarm]:
+    """A farm that FARM_URL leads to."""
+    monkeypatch.setattr(batch_results, "POLL_S", 0.02)
+    monkeypatch.setattr(batch_commands, "LINE_S", 0.0)
+    with served(create_api(farm.deps)) as url:
+        monkeypatch.setenv("FARM_URL", url)
+        yield farm
+
+
+@contextmanager
+def fed(farm: ApiFarm, failing: tuple[str, ...] = ()) -> Iterator[None]:
+    """Batches end while this lasts; the items `failing` fail."""
+    stop = threading.Event()
+    settings = FarmSettings(farm.storage, load(DatabaseSettings), load(WorkSettings))
+
+    def feed() -> None:
+        while not stop.wait(0.02):
+            for batch in farm.store.batches.claim("test", 60, 1):
+                one = Feed(batch, farm.store, settings)
+                while not one.step(slots=2):
+                    for job in claim(farm.store, "test", 60, 100):
+                        failed = job.media_id in failing
+                        finish(farm.store, job, "failed" if failed else "ready", error=ERROR if failed else None)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+def listed(farm: ApiFarm, *names: str, more: str = "") -> Path:
+    """A manifest of pictures that exist."""
+    lines = [f"{farm.upload(f'{name}.jpg')},{name}\n" for name in names]
+    farm.upload("list.csv", ("source,media_id\n" + "".join(lines) + more).encode())
+    return farm.uploads / "list.csv"
 
 
 @pytest.fixture(autouse=True)

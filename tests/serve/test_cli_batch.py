@@ -2,9 +2,6 @@
 
 import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cluster.batches.feed import Feed
-from cluster.farm_settings import FarmSettings, WorkSettings
-from cluster.settings import DatabaseSettings, load
-from serve import batch_results
-from serve.api import create_api
-from serve.batch_results import batch_table, run_batch
-from serve.cli import batch_commands, run
+from serve.batch_results import batch_table
+from serve.cli import run
 from serve.cli.exits import ExitCode
 from serve.embedded import free_port
 from serve.errors import UsageError
-from tests.serve.conftest import ApiFarm
-from tests.support.asgi_server import served
-from tests.support.jobs import claim, counts, finish
+from tests.serve.conftest import ApiFarm, fed, listed
+from tests.support.jobs import counts
 
 Out = pytest.CaptureFixture[str]
-ERROR: dict[str, Any] = {"code": "not_media", "message": "no media", "retryable": False, "detail": {}}
-
-
-@pytest.fixture
-def running(farm: ApiFarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiFarm]:
-    """A farm that FARM_URL leads to."""
-    monkeypatch.setattr(batch_results, "POLL_S", 0.02)
-    monkeypatch.setattr(batch_commands, "LINE_S", 0.0)
-    with served(create_api(farm.deps)) as url:
-        monkeypatch.setenv("FARM_URL", url)
-        yield farm
-
-
-@contextmanager
-def fed(farm: ApiFarm, failing: tuple[str, ...] = ()) -> Iterator[None]:
-    """Batches end while this lasts; the items `failing` fail."""
-    stop = threading.Event()
-    settings = FarmSettings(farm.storage, load(DatabaseSettings), load(WorkSettings))
-
-    def feed() -> None:
-        while not stop.wait(0.02):
-            for batch in farm.store.batches.claim("test", 60, 1):
-                one = Feed(batch, farm.store, settings)
-                while not one.step(slots=2):
-                    for job in claim(farm.store, "test", 60, 100):
-                        failed = job.media_id in failing
-                        finish(farm.store, job, "failed" if failed else "ready", error=ERROR if failed else None)
-
-    thread = threading.Thread(target=feed, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(20)
-
-
-def listed(farm: ApiFarm, *names: str, more: str = "") -> Path:
-    """A manifest of pictures that exist."""
-    lines = [f"{farm.upload(f'{name}.jpg')},{name}\n" for name in names]
-    farm.upload("list.csv", ("source,media_id\n" + "".join(lines) + more).encode())
-    return farm.uploads / "list.csv"
 
 
 def batch(*arguments: object) -> int:
@@ -99,13 +48,6 @@ def test_a_batch_is_run_to_its_end_and_its_results_are_printed_and_downloaded(
     table = batch_table(stored.id)
     assert table.column("media_id").to_pylist() == ["a", "b"]
     assert pq.read_table(out).schema.equals(table.schema)
-
-
-def test_a_batch_is_run_from_python_to_an_arrow_table(running: ApiFarm) -> None:
-    with fed(running):
-        table = run_batch({"source": listed(running, "a", "b").as_uri(), "recipe": "web"})
-    assert table.column("media_id").to_pylist() == ["a", "b"]
-    assert table.column("status").to_pylist() == ["ready", "ready"]
 
 
 def test_the_same_command_again_goes_on_with_the_batch_it_began(running: ApiFarm, capsys: Out) -> None:

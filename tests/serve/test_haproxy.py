@@ -100,13 +100,19 @@ def test_of_serve_s_configuration_just_what_haproxy_answers_by_itself_is_replace
     assert rewritten("\n".join(now), Path("/ours.http")).splitlines() == now, "a second time changes nothing"
 
 
-def test_a_configuration_that_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("known", ["errorfile", "status 404"])
+def test_a_configuration_that_is_known_in_part_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], known: str
+) -> None:
     config = tmp_path / "haproxy.cfg"
-    config.write_text("defaults\n    mode http\n")
+    config.write_text("\n".join(of_serve(known)))
     put_our_words_into(config)
-
     assert "farm-haproxy: " in capsys.readouterr().err
-    assert config.read_text() == "defaults\n    mode http\n"
+
+    config.write_text(TEMPLATE)
+    put_our_words_into(config)
+    put_our_words_into(config)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"started\n"
+        while (line := process.stdout.readline()) != b"started\n":  # Serve writes there too
+            assert line, "it ended"
         yield f"http://127.0.0.1:{port}"
         process.communicate(timeout=60)
 

@@ -14,7 +14,7 @@ from serve.api import create_api, gate
 from tests.serve.conftest import ApiFarm
 from tests.support.asgi_server import served
 
-COMMAND_LINE = {api.UsageError, api.FarmRefused, api.FarmUnreachable}
+OF_CLIENTS = {api.UsageError, api.BatchFailed, api.FarmRefused, api.FarmUnreachable}
 
 
 def leaves(root: type[Exception]) -> list[type[Exception]]:
@@ -26,7 +26,7 @@ LEAVES = [
     leaf
     for root in (media.MediaError, cluster.InfraError, ladders.LadderError, api.ApiError)
     for leaf in leaves(root)
-    if leaf not in COMMAND_LINE
+    if leaf not in OF_CLIENTS
 ]
 
 
