@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from tests.chaos.front import Front
 from tests.chaos.kills import Kill
@@ -46,7 +47,7 @@ def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Los
     ]
 
 
-def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, int]:
+def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, Any]:
     """How often chunks were begun and ended, by what was asked of storage.
 
     One that was begun again was lost in flight, unless all its renditions were stored by then or no loss excuses it.
@@ -55,16 +56,18 @@ def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, int]:
     done_at: dict[Chunk, float] = {}
     for (job, span, _), all_at in ended.items():
         done_at[job, span] = max(done_at.get((job, span), -math.inf), all_at[0])
-    in_flight = sum(
-        again <= done_at.get(chunk, math.inf) and any(loss.excuses(chunk, once, again) for loss in lost)
-        for chunk, times in begun.items()
-        for once, again in pairwise(times)
-    )
+    redone = [(chunk, once, again) for chunk, times in begun.items() for once, again in pairwise(times)]
+    unexplained = [
+        (*chunk, once, again, done_at.get(chunk))
+        for chunk, once, again in redone
+        if again > done_at.get(chunk, math.inf) or not any(loss.excuses(chunk, once, again) for loss in lost)
+    ]
     return {
         "encoded": len(begun),
-        "redone": sum(len(times) - 1 for times in begun.values()),
-        "lost in flight": in_flight,
+        "redone": len(redone),
+        "lost in flight": len(redone) - len(unexplained),
         "finished ones encoded again": sum(len(times) - 1 for times in ended.values()),
+        "unexplained": unexplained,  # job, bytes of the frame map, begun, begun again, stored; Unix times
     }
 
 
