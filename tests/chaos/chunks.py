@@ -12,8 +12,9 @@ from tests.chaos.kills import Kill
 
 Chunk = tuple[str, str]  # the job, and the chunk's bytes of its frame map
 DELAYING = {"dispatcher", "head", "node", "raylet", "PostgreSQL", "S3 server"}  # each holds up what others have lost
-# For how long a kill may still cost what begins after it: a server stays away, and a head's workers are ended with it.
-OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0}
+# For how long a kill may still cost what begins after it: a server stays away, a head's workers are ended with it, and
+# those of a raylet were seen to outlive it by three seconds and to be given steps meanwhile.
+OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0, "raylet": 5.0, "node": 5.0}
 _STEP = re.compile(r"chunk (\d+) of (\S+)")
 
 

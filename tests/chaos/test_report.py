@@ -59,6 +59,8 @@ def whole(**changes: object) -> dict[str, object]:
         (Kill("Serve replica", 5.0, "", 1), 0),
         (Kill("dispatcher", 5.0, "", 1), 1),
         (Kill("PostgreSQL", 0.1, "", 1), 1),  # it stays away for so long
+        (Kill("raylet", 0.1, "", 1), 1),  # its workers outlive it
+        (Kill("dispatcher", 0.1, "", 1), 0),
         (Kill("PostgreSQL", 9.0, "", 1), 0),
     ],
 )
