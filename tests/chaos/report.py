@@ -59,7 +59,9 @@ def judge(farm: ChaosFarm, made: Run) -> dict[str, Any]:
         "resumed_s": told(waited, kills, made.outside),
         "others had of the processors": round(made.outside.part(made.broken_from, made.broken_from + made.broken_s), 2),
         "intake": dict(made.client.answers),
-        "killed at": [(round(kill.at - made.broken_from, 1), kill.kind, kill.where) for kill in kills],
+        "killed at": [
+            (round(kill.at - made.broken_from, 1), kill.kind, kill.where, *kill.in_hand, kill.at) for kill in kills
+        ],
         "attempts": dict(Counter(jobs[job.job_id].attempts for job in accepted)),
     }
     return figures | {"broken": broken(figures)}

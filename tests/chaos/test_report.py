@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def front_of(begun: Sequence[tuple[float, str, str]], ended: Sequence[tuple[floa
     return Front("", asked=asked)
 
 
-def cut(front: Front, kills: Sequence[Kill]) -> dict[str, int]:
+def cut(front: Front, kills: Sequence[Kill]) -> dict[str, Any]:
     return counted(front, losses(kills, {JOB: [FIRST, SECOND], OTHER: [FIRST, SECOND]}))
 
 
@@ -58,6 +59,8 @@ def whole(**changes: object) -> dict[str, object]:
         (Kill("Serve replica", 5.0, "", 1), 0),
         (Kill("dispatcher", 5.0, "", 1), 1),
         (Kill("PostgreSQL", 0.1, "", 1), 1),  # it stays away for so long
+        (Kill("raylet", 0.1, "", 1), 1),  # its workers outlive it
+        (Kill("dispatcher", 0.1, "", 1), 0),
         (Kill("PostgreSQL", 9.0, "", 1), 0),
     ],
 )
@@ -70,6 +73,7 @@ def test_a_chunk_that_was_begun_again_is_excused_by_what_it_was_lost_with_alone(
 def test_what_was_stored_is_not_lost_whatever_was_killed() -> None:
     front = front_of([(4.0, JOB, FIRST), (8.0, JOB, FIRST)], [(4.5, JOB, 0), (8.5, JOB, 0)])
     found = cut(front, [Kill("node", 5.0, "", 1, (f"chunk 0 of {JOB}",))])
+    assert found.pop("unexplained") == [(JOB, FIRST, 4.0, 8.0, 4.5)]
     assert found == {"encoded": 1, "redone": 1, "lost in flight": 0, "finished ones encoded again": 1}
 
 
