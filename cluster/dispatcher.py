@@ -144,6 +144,8 @@ class Dispatcher:
     def _hold(self, job: Job, earlier_manifest_key: str | None) -> None:
         # The same job may still be held: cancelled and at once retried, it is claimed while its last run is swept.
         before = self._held.get(job.id)
+        if before is not None and not before.ended:  # its lease ran out unheard of: nothing that it does counts now
+            before.task.cancel()
         turn = turn_of(job)
         driving = self._watch.driven(job, partial(self._drive, job, before))
         held = Held(job, turn, asyncio.create_task(driving, name=f"job {job.id}"), earlier_manifest_key)
@@ -182,9 +184,9 @@ class Dispatcher:
         began = time.monotonic()
         lost = await asyncio.to_thread(self._store.renew_all, [one for _, one in due], lease_s)
         for held, renewal in due:
-            if held.job.id not in lost:
+            if held.job.id not in lost or held.ended:  # written meanwhile, an end leaves no lease
                 held.note_renewal(began, renewal)
-            elif self._held.get(held.job.id) is held and not held.ended:
+            elif self._held.get(held.job.id) is held:
                 # Somebody else has the job: stop working on it, write nothing.
                 self._watch.lease_lost(held.job)
                 held.task.cancel()
@@ -256,14 +258,7 @@ class Dispatcher:
         earlier = held.earlier_manifest_key if held is not None else None
         work = work_of(job, self._settings, earlier_manifest_key=earlier, traceparent=watch.traceparent)
         run = JobRun(
-            work,
-            self._runner,
-            self.slots,
-            self._images,
-            turn,
-            on_change=changed,
-            on_retry=retried,
-            watch=watch,
+            work, self._runner, self.slots, self._images, turn, on_change=changed, on_retry=retried, watch=watch
         )
         if held is not None:
             held.run = run

@@ -36,7 +36,7 @@ class Held:
     renewed: float = field(default_factory=time.monotonic)
     cancel_wanted: bool = False
     seemed: float = field(init=False)  # its weight, as others were claimed beside it
-    ended: bool = False  # its end is being written, or is: the lease needs no renewing
+    ended: bool = False  # its end is being written, or is
 
     def __post_init__(self) -> None:
         self.seemed = self.weight
@@ -55,12 +55,16 @@ class Held:
             self.task.cancel()
 
     def due_renewal(self, lease_s: float) -> Renewal | None:
-        """What is to be written of the lease now, if anything; `renew` when it was."""
+        """What is to be written of the lease now, if anything; `note_renewal` when it was.
+
+        Also while the job's end is being written: a store that was away for long may take renewals before it.
+        """
         now = time.monotonic()
-        due_s = PROGRESS_S if self.changed else lease_s / 4
-        if self.ended or now - self.renewed < due_s:
+        due_s = PROGRESS_S if self.changed and not self.ended else lease_s / 4
+        if now - self.renewed < due_s:
             return None
-        return Renewal(self.job.id, self.job.fence, self.progress.snapshot() if self.progress else None)
+        told = None if self.ended or self.progress is None else self.progress.snapshot()
+        return Renewal(self.job.id, self.job.fence, told)
 
     def note_renewal(self, began: float, written: Renewal) -> None:
         """The lease lasts from the monotonic time `began` on. Not before it is written: while the store is away every

@@ -81,7 +81,7 @@ class RayRunner:
         def look() -> bool:
             return Tools.open(work, FarmSettings.load()).is_picture(work)
 
-        return await self._looks.at(look)
+        return await self._looks.at(work.source_uri, look)
 
     async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
         """See `cluster.images.batches.ImageRunner`."""

@@ -35,6 +35,7 @@ class Work:
     publish_prefix: str | None  # None: {org}/{media_id}/{revision}; "" or a path: exactly there
     slots: int  # as for how many chunks at once it is cut; decides bytes, so it does not follow what the cluster has
     earlier_manifest_key: str | None = None  # of the item's last revision: what it has of the plan is not made again
+    memory_bytes: int | None = None  # set aside for a picture that nobody has looked at; None: for what it needs
     attempt: int = 0  # this and the rest for log lines alone
     fence: int = 0
     traceparent: str | None = None

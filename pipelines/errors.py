@@ -19,6 +19,7 @@ MediaError                      code, retryable, public_message, detail
 ├── ProofFailed                 proof_failed           (our output is not what the plan says; never published)
 ├── EncodeFailed                encode_failed          (an encoder or packager refused; retryable)
 ├── ScratchFull                 scratch_full           (no room on the working disk; retryable)
+├── NeedsMemory                 needs_memory           (the picture needs more than it was given; asked again with that)
 └── MediaProcessFailed          media_process_failed   (a media process ended by a fault of its own; retryable)
 """
 
@@ -138,6 +139,16 @@ class ScratchFull(MediaError):
     """The disk that media processes write to is full."""
 
     code = "scratch_full"
+    retryable = True
+
+
+class NeedsMemory(MediaError):
+    """A picture is not begun with the memory that was set aside for it: `detail["memory_bytes"]` says what it needs.
+
+    Between a media process and whoever chooses its node; nobody else sees it.
+    """
+
+    code = "needs_memory"
     retryable = True
 
 

@@ -66,6 +66,7 @@ ROWS: dict[type[Exception], tuple[int, str]] = {
     media.ProofFailed: (500, "An output failed its proof"),
     media.EncodeFailed: (500, "Encoding failed"),
     media.ScratchFull: (507, "No room on the working disk"),
+    media.NeedsMemory: (503, "Not begun with the memory that was set aside"),
     media.MediaProcessFailed: (500, "A media process failed"),
     # What is asked for
     ladders.UnknownRecipe: (422, "There is no such recipe"),

@@ -5,12 +5,12 @@ Not batched by Serve: the job's lease decides who turns a picture, so only what 
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cluster.errors import InfraError, WorkerLost
-from cluster.needs import PICTURES
+from cluster.needs import PICTURES, Need
 from cluster.shares import Account
 from cluster.slots import Slots, Turn
 from cluster.work import Work
@@ -37,7 +37,7 @@ class Waiting:
 
     work: Work
     turn: Turn
-    outcome: asyncio.Future[dict[str, Any]]
+    outcome: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 @dataclass(slots=True)
@@ -45,6 +45,8 @@ class ImageBatches:
     """A batch holds pictures of one org and class, and takes one slot, as a chunk of a video does.
 
     What waits when its slot comes is one batch: an idle farm waits `wait_s` at most, a busy one makes larger ones.
+    Nobody has looked at a picture by then: one whose header says that it needs more memory than a batch is given comes
+    back untouched, and goes by itself where there is room for it.
     """
 
     runner: ImageRunner
@@ -52,22 +54,21 @@ class ImageBatches:
     wait_s: float  # how long the first picture waits for others
     most: int  # pictures of one batch
     _waiting: list[Waiting] = field(default_factory=list)
+    _large: list[Waiting] = field(default_factory=list)
     _carriers: set[asyncio.Task[None]] = field(default_factory=set)
     _waiting_for_slot: set[Account] = field(default_factory=set)
 
     async def turned(self, work: Work, turn: Turn) -> dict[str, Any]:
         """What was made of the picture: revision, manifest key, report. Raises MediaError or InfraError."""
-        waiting = Waiting(work, turn, asyncio.get_running_loop().create_future())
+        waiting = Waiting(replace(work, memory_bytes=PICTURES.memory_bytes), turn)
         self._waiting.append(waiting)
         self._carry(turn.account)
-        try:
-            outcome = await waiting.outcome
-        except asyncio.CancelledError:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            else:
-                await asyncio.shield(self.runner.cancel_image(work.job_id))
-            raise
+        outcome = await self._outcome(waiting, self._waiting)
+        if "needs_bytes" in outcome:
+            waiting = Waiting(work, turn)
+            self._large.append(waiting)
+            carrier = self._begin(self._alone(waiting, Need(outcome["needs_bytes"])), f"a large picture of {turn.org}")
+            outcome = await self._outcome(waiting, self._large, carrier)
         if "media_error" in outcome:
             raise MediaError.from_wire(outcome["media_error"])
         if "infra_error" in outcome:
@@ -75,6 +76,21 @@ class ImageBatches:
         if "bug" in outcome:
             raise outcome["bug"]
         return dict(outcome["result"])
+
+    async def _outcome(
+        self, waiting: Waiting, queue: list[Waiting], carrier: asyncio.Task[None] | None = None
+    ) -> dict[str, Any]:
+        """What became of it; when cancelled, it leaves the queue with the `carrier` that is its own, or is ended."""
+        try:
+            return await waiting.outcome
+        except asyncio.CancelledError:
+            if waiting in queue:
+                queue.remove(waiting)
+                if carrier is not None:  # or a node would be emptied for nobody
+                    carrier.cancel()
+            else:
+                await asyncio.shield(self.runner.cancel_image(waiting.work.job_id))
+            raise
 
     def regroup(self) -> None:
         """Somebody's class was changed: pictures that wait may belong to another batch."""
@@ -86,9 +102,13 @@ class ImageBatches:
         if account in self._waiting_for_slot or not self._of(account):
             return
         self._waiting_for_slot.add(account)
-        carrier = asyncio.create_task(self._batch(account), name=f"{account[0]} pictures of {account[1]}")
+        self._begin(self._batch(account), f"{account[0]} pictures of {account[1]}")
+
+    def _begin(self, carrying: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        carrier = asyncio.create_task(carrying, name=name)
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
+        return carrier
 
     async def _batch(self, account: Account) -> None:
         priority, org = account
@@ -106,6 +126,15 @@ class ImageBatches:
             self._tell_all(self._of(account), {"infra_error": error.to_wire()})
             self._waiting = [one for one in self._waiting if not one.outcome.done()]
 
+    async def _alone(self, waiting: Waiting, need: Need) -> None:
+        try:
+            async with self.slots.taken(waiting.turn, "image", need) as place:
+                self._large.remove(waiting)
+                await self._turn([waiting], place.node)
+        except InfraError as error:  # there is no slot to be had
+            self._large.remove(waiting)
+            self._tell_all([waiting], {"infra_error": error.to_wire()})
+
     async def _turn(self, batch: list[Waiting], node: str) -> None:
         outcome: dict[str, Any] = {"infra_error": WorkerLost("the pictures' engine ended without a word").to_wire()}
         try:
@@ -115,6 +144,8 @@ class ImageBatches:
         except Exception as error:  # noqa: BLE001 - whoever drives the jobs raises it
             outcome = {"bug": error}
         finally:
+            for one in batch:
+                one.turn.homes.add(node)
             self._tell_all(batch, outcome)
 
     def _of(self, account: Account) -> list[Waiting]:

@@ -16,11 +16,12 @@ from cluster.monitoring.logs import about_step
 from cluster.scratch import typed_disk_errors
 from cluster.tools import Tools
 from cluster.work import Work
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, NeedsMemory
 from pipelines.images.request import ImageRequest, ImageResult
 
 Tell = Callable[[str, dict[str, Any]], None]
-"""Told once for each picture: its job's id and {"result": …}, {"media_error": …}, {"infra_error": …} or {"bug": …}."""
+"""Told once for each picture: its job's id and {"result": …}, {"media_error": …}, {"infra_error": …}, {"bug": …}, or
+{"needs_bytes": …} of one that was not begun, because its `memory_bytes` do not suffice."""
 
 
 @dataclass(slots=True)
@@ -87,12 +88,19 @@ class Picture:
     def _tools(self) -> Tools:
         return Tools.open(self.work, self.settings)
 
+    def _needed(self, error: NeedsMemory) -> int:
+        """What a process says that it needs, which can get no more than its limit."""
+        said, most = error.detail.get("memory_bytes"), self.settings.work.image_memory_bytes
+        return min(said, most) if type(said) is int and said > 0 else most
+
     def _attempt[T](self, do: Callable[[], T]) -> tuple[T | None, dict[str, Any]]:
         """What `do` returns, or why it failed: a bug that one picture brings to light is not the others' either."""
         try:
             with about_step(self.work, "image"), typed_disk_errors(self.settings.work.scratch_dir):
                 return do(), {}
         except MediaError as error:
+            if isinstance(error, NeedsMemory) and self.work.memory_bytes is not None:
+                return None, {"needs_bytes": self._needed(error)}
             return None, {"media_error": error.to_wire()}
         except InfraError as error:
             return None, {"infra_error": error.to_wire()}

@@ -33,7 +33,8 @@ def request_of(work: Work, folder: Path, tools: Tools, watch: Watch) -> ImageReq
         raise UnsupportedMedia(
             f"the file is a picture, and the recipe {work.recipe.get('name')} has no image part: choose another recipe"
         )
-    return ImageRequest(tools.source_name(work, watch), str(folder), image, tools.settings.work.image_limits)
+    limits = tools.settings.work.image_limits
+    return ImageRequest(tools.source_name(work, watch), str(folder), image, limits, work.memory_bytes)
 
 
 def turn_alone(

@@ -18,6 +18,7 @@ class ImageRequest:
     out_dir: str  # gets images/{variant}.{webp,jpg,avif,png}
     image: dict[str, Any]  # ladders.images.ImagePart as plain values
     limits: ImageLimits
+    memory_bytes: int | None = None  # that was set aside for it; None: what the process may have
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ladders.images import ImagePart, SelectedVariant
 from ladders.model import SourceShape
 from ladders.select_images import select_variants
-from pipelines.errors import RejectedMedia, TruncatedMedia
+from pipelines.errors import NeedsMemory, RejectedMedia, TruncatedMedia
 from pipelines.images import libraries
 from pipelines.images.describe import describe
 from pipelines.images.engine import Rendered, StillSpec, Stopwatch, looks_spec, specs_of
@@ -20,6 +20,7 @@ from pipelines.images.header import Examined, examine
 from pipelines.images.limits import ImageLimits
 from pipelines.images.made import MadeImage
 from pipelines.images.memory import keep_memory
+from pipelines.images.peak import peak_bytes
 from pipelines.images.pillow_engine import PillowEngine
 from pipelines.images.produce import Writer, check_selected, outputs_of, write_animations, write_stills
 from pipelines.images.proof import prove
@@ -47,9 +48,11 @@ class Opened:
 def turn_image(request: ImageRequest) -> ImageResult:
     """Make every wanted picture of one file.
 
-    Raises the RejectedMedia that says why the file cannot be used.
+    Raises the RejectedMedia that says why the file cannot be used; NeedsMemory, before anything is decoded, when it is
+    likely to need more than `request.memory_bytes`.
     """
     opened = open_image(request)
+    _require_room(opened)
     return finish(*render(opened))
 
 
@@ -66,6 +69,16 @@ def open_image(request: ImageRequest, *, dali: bool = False) -> Opened:
         engine, why = choose_engine(found.header, part, dali=dali)
     wanted = specs_of(selected, found.header)
     return Opened(request, part, found, selected, wanted, engine, why, clock)
+
+
+def _require_room(opened: Opened) -> None:
+    header, given_bytes = opened.found.header, opened.request.memory_bytes
+    if given_bytes is None:
+        return
+    needed = peak_bytes(header, opened.wanted, (o.content for o in outputs_of(opened.selected, header)), opened.engine)
+    if needed > given_bytes:
+        message = f"the picture needs {needed / 1e6:.0f} MB of memory, and has {given_bytes / 1e6:.0f}"
+        raise NeedsMemory(message, detail={"memory_bytes": needed})
 
 
 def render(opened: Opened) -> tuple[Opened, Rendered]:

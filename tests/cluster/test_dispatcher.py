@@ -407,6 +407,51 @@ def test_a_store_that_takes_no_renewals_for_longer_than_a_lease_has_nothing_begu
     assert asyncio.run(scenario()).attempts == 1
 
 
+def test_a_job_whose_end_is_written_late_keeps_its_lease_until_then(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Job:
+        runner = Switches()
+        runner.gate.set()
+        finish_all, away_until = store.finish_all, time.monotonic() + 4
+
+        def away(*arguments: Any) -> set[tuple[str, int]]:
+            if time.monotonic() < away_until:
+                raise StoreUnavailable("the database is away")
+            return finish_all(*arguments)
+
+        monkeypatch.setattr(store, "finish_all", away)
+        job, _ = create(store, new("m1"))
+        async with dispatching(store, runner, settings):
+            ready = await until(store, job, JobStatus.READY, within_s=15)
+        assert runner.running.count("m1: finish") == 1
+        return ready
+
+    assert asyncio.run(scenario()).attempts == 1
+
+
+def test_a_lease_that_ran_out_unheard_of_ends_the_run_that_it_was_of(
+    store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        runner = Switches()
+        renew_all = store.renew_all
+        monkeypatch.setattr(store, "renew_all", lambda *_: set())  # as by a database whose clock is put forward
+        job, _ = create(store, new("m1"))
+        async with dispatching(store, runner, settings):
+            await running(runner, "m1: chunk 1")
+            async with asyncio.timeout(8):
+                while runner.running.count("m1: chunk 1") < 2:  # noqa: ASYNC110 - the runner is no part of what is tested
+                    await asyncio.sleep(0.01)
+            monkeypatch.setattr(store, "renew_all", renew_all)
+            assert runner.ended.count("m1: chunk 1") == 1
+            runner.gate.set()
+            await until(store, job, JobStatus.READY)
+            assert runner.running.count("m1: finish") == 1
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("kind", [EncodeFailed, MediaProcessFailed])
 def test_a_step_that_fails_alike_every_time_fails_the_job_at_its_first_attempt(
     store: JobStore, settings: FarmSettings, monkeypatch: pytest.MonkeyPatch, kind: type[MediaError]

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from cluster.errors import WorkerLost
+from cluster import slots as slots_module
+from cluster.errors import NoRoom, WorkerLost
 from cluster.images.batches import ImageBatches, Told
+from cluster.nodes import Node
 from cluster.slots import Slots, Turn
 from cluster.work import Work
 from pipelines.errors import CorruptMedia, MediaError
@@ -149,6 +151,102 @@ def test_a_cancelled_picture_leaves_the_queue_or_is_ended_where_it_is() -> None:
         engines.gate.set()
         assert (await turned(batches, "next"))["revision"] == "next"
         assert engines.batches == [["running"], ["next"]]
+
+    run(test)
+
+
+class Scans(Engines):
+    """Every picture but the small ones needs 600 MB, as is found out when it is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self.turning = 0
+
+    async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
+        self.batches.append([work.job_id for work in works])
+        for work in works:
+            if "small" in work.job_id:
+                tell(work.job_id, {"result": {"revision": work.job_id}})
+            elif work.memory_bytes is not None and work.memory_bytes < 600_000_000:
+                tell(work.job_id, {"needs_bytes": 600_000_000})
+            else:
+                self.turning += 1
+                self.most = max(self.most, self.turning)
+                await self.gate.wait()
+                await asyncio.sleep(0.02)
+                self.turning -= 1
+                tell(work.job_id, {"result": {"revision": work.job_id}})
+
+
+def room(memory_bytes: int) -> Slots:
+    slots = Slots()
+    slots.follow([Node("n1", "10.0.0.1", 8, memory_bytes, 0)])
+    return slots
+
+
+def test_large_pictures_run_side_by_side_only_where_their_memory_fits() -> None:
+    async def test(_: Engines) -> None:
+        engines = Scans()
+        batches = ImageBatches(engines, room(1_300_000_000), wait_s=0.02, most=16)
+        names = [*(f"scan{n}" for n in range(5)), *(f"small{n}" for n in range(5))]
+        results = await asyncio.gather(*(turned(batches, name, age=n) for n, name in enumerate(names)))
+        assert [result["revision"] for result in results] == names
+        assert engines.most == 2
+
+    run(test)
+
+
+def test_small_pictures_do_not_wait_for_large_ones_that_wait_for_memory() -> None:
+    async def test(_: Engines) -> None:
+        engines = Scans()
+        engines.gate.clear()
+        batches = ImageBatches(engines, room(1_000_000_000), wait_s=0.0, most=16)
+        scans = [turned(batches, f"scan{n}") for n in range(2)]
+        while not engines.turning:  # noqa: ASYNC110 - the engines are no part of what is tested
+            await asyncio.sleep(0.01)
+        assert (await turned(batches, "small", age=9))["revision"] == "small"
+        engines.gate.set()
+        await asyncio.gather(*scans)
+
+    run(test)
+
+
+def test_a_large_picture_is_cancelled_while_it_waits_and_where_it_is_turned() -> None:
+    async def test(_: Engines) -> None:
+        engines = Scans()
+        engines.gate.clear()
+        batches = ImageBatches(engines, room(1_000_000_000), wait_s=0.0, most=16)
+        first = turned(batches, "scan1")
+        while not engines.turning:  # noqa: ASYNC110 - the engines are no part of what is tested
+            await asyncio.sleep(0.01)
+        second = turned(batches, "scan2")
+        while not batches._large:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        for task in (first, second):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert engines.cancelled == ["scan1"]
+        await asyncio.sleep(0.01)
+        assert batches.slots.demand == 1  # nobody waits for the second one's memory
+        engines.gate.set()
+        assert (await turned(batches, "scan3"))["revision"] == "scan3"
+        assert engines.batches.count(["scan2"]) == 1
+
+    run(test)
+
+
+def test_a_picture_that_no_node_has_memory_for_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "NO_ROOM_S", 0.0)
+
+    async def test(_: Engines) -> None:
+        slots = room(500_000_000)
+        batches = ImageBatches(Scans(), slots, wait_s=0.0, most=16)
+        task = turned(batches, "scan")
+        while not task.done():
+            await asyncio.sleep(0.01)
+            slots.follow([Node("n1", "10.0.0.1", 8, 500_000_000, 0)])  # as every second
+        with pytest.raises(NoRoom, match=r"0\.6 GB"):
+            await task
 
     run(test)
 

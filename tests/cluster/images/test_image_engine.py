@@ -125,6 +125,25 @@ def test_what_is_wrong_with_one_picture_is_told_of_it_alone(
     assert "image part" in outcomes["no-part"]["media_error"]["message"]
 
 
+def test_a_picture_that_needs_more_memory_than_it_was_given_is_left_to_who_asked_and_the_others_are_turned(
+    settings: FarmSettings, tmp_path: Path
+) -> None:
+    output = (tmp_path / "out").as_uri()
+    large = asked(settings, file_uri(picture(tmp_path / "large.png", (9000, 9000))), output, "large")
+    small = asked(settings, file_uri(picture(tmp_path / "small.jpg")), output, "small")
+    bounded = replace(settings, work=settings.work.model_copy(update={"image_memory_bytes": 500_000_000}))
+    engine = ImageEngine(bounded, 1)
+    try:
+        given = [replace(work, memory_bytes=200_000_000) for work in (large, small)]
+        outcomes = turn(engine, *given)
+        # What it needs, but no more than its process may have.
+        assert outcomes["large"] == {"needs_bytes": 500_000_000}
+        assert "result" in outcomes["small"]
+        assert "needs_bytes" not in turn(engine, large)["large"]
+    finally:
+        engine.close()
+
+
 def test_storage_that_refuses_is_the_farms_error_and_the_next_picture_is_turned(
     engine: ImageEngine, settings: FarmSettings, tmp_path: Path
 ) -> None:

@@ -1,0 +1,80 @@
+"""What pictures are taken to need, beside what their processes take."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvips
+
+from cluster.images.process import ImageProcess
+from cluster.media_process import Watch
+from cluster.needs import PICTURES
+from pipelines.confine import ProcessLimits
+from pipelines.errors import NeedsMemory
+from pipelines.images.limits import ImageLimits
+from pipelines.images.request import ImageRequest
+
+LIMITS = ProcessLimits(wall_s=60.0, stall_s=60.0, memory_bytes=4_000_000_000, cpu_s=100, file_bytes=200_000_000)
+PHONE = (4032, 3024)
+SCAN = (9000, 7000)
+OWN_SIZE = 16_000  # px of width: none of these is wider
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[ImageProcess]:
+    with ThreadPoolExecutor(1) as starter:
+        started = ImageProcess(starter)
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+def source(folder: Path, name: str, size: tuple[int, int]) -> Path:
+    """With forms, so that encoders have work and files stay small; .p.jpg is progressive, .a.png has alpha."""
+    image = pyvips.Image.perlin(*size, cell_size=64, uchar=True)
+    image = image.bandjoin([image.rot180(), image.invert()]).copy(interpretation="srgb")
+    path = folder / name
+    if name.endswith(".a.png"):
+        image = image.bandjoin(image[1])
+    options: dict[str, Any] = {"interlace": True} if name.endswith(".p.jpg") else {}
+    image.write_to_file(str(path), **options)
+    return path
+
+
+def asked(path: Path, width: int, kind: str, memory_bytes: int | None) -> ImageRequest:
+    part = {"variants": [{"name": "made", "width": width, "formats": [{"name": kind}]}]}
+    out = path.parent / f"out-{memory_bytes}"
+    out.mkdir()
+    return ImageRequest(str(path), str(out), part, ImageLimits(), memory_bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "width", "kind"),
+    [
+        ("photo.jpg", PHONE, 1600, "webp"),
+        ("photo.jpg", PHONE, OWN_SIZE, "webp"),
+        ("photo.jpg", PHONE, OWN_SIZE, "avif"),
+        ("photo.p.jpg", SCAN, 1600, "webp"),
+        ("scan.png", SCAN, 1600, "jpeg"),
+        ("drawing.a.png", PHONE, OWN_SIZE, "webp"),
+        ("scan.tif", SCAN, OWN_SIZE, "jpeg"),
+        ("photo.webp", PHONE, OWN_SIZE, "jpeg"),
+    ],
+)
+def test_a_picture_takes_no_more_memory_than_was_foretold(
+    tmp_path: Path, process: ImageProcess, name: str, size: tuple[int, int], width: int, kind: str
+) -> None:
+    path = source(tmp_path, name, size)
+    with pytest.raises(NeedsMemory) as told:
+        process.turn(asked(path, width, kind, 1), LIMITS, Watch())
+    foretold = told.value.detail["memory_bytes"]
+    taken = process.turn(asked(path, width, kind, foretold), LIMITS, Watch()).usage.peak_rss_bytes
+    assert 0.2 * foretold < taken <= 1.05 * foretold
+
+
+def test_a_photo_of_a_phone_goes_with_others_into_a_feed(tmp_path: Path, process: ImageProcess) -> None:
+    path = source(tmp_path, "photo.jpg", PHONE)
+    assert process.turn(asked(path, 1600, "avif", PICTURES.memory_bytes), LIMITS, Watch()).result.images
