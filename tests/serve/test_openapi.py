@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from cluster.batches.results import write_results
 from cluster.farm_settings import FarmSettings
 from cluster.jobs import BatchStatus, Renewal
@@ -25,6 +27,7 @@ SECRET = "whsec_" + "A" * 43 + "="
 KEY, ENTRY = new_key("test")
 
 
+@pytest.mark.slow
 def test_every_answer_to_generated_requests_is_what_the_document_says(make_farm: MakeFarm, tmp_path: Path) -> None:
     farm = make_farm(embedded=False, api_keys=ENTRY, callback_hosts="media.example.com", webhook_secrets=SECRET)
     jobs = _one_job_per_status(farm)
