@@ -12,7 +12,7 @@ from pipelines.images.gate import Engine
 from pipelines.images.produce import Content
 from pipelines.images.vips_engine import WEBP_KEPT
 
-BASE_BYTES = 65_000_000
+BASE_BYTES = 90_000_000  # 50 to 80 found
 # Of a pixel as stored, until the last row is decoded: libheif and libaom have planes and copies of them (14.8 found);
 # interlaced PNGs are whole (3.2), and no header that is read here tells them from others; a TIFF may be one strip. Of a
 # progressive JPEG it is the coefficients (2.6, twice that in 4:4:4).

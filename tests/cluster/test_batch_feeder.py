@@ -124,7 +124,7 @@ def test_a_step_that_fails_is_done_again(
 def test_a_step_that_outlasts_its_lease_is_the_only_one_and_goes_on(
     store: SqlStore, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(settings, work=settings.work.model_copy(update={"lease_s": 0.4}))
+    settings = dataclasses.replace(settings, work=settings.work.model_copy(update={"lease_s": 2.0}))
     real, running, most = Feed.step, 0, 0
 
     def slow(feed: Feed, slots: int) -> bool:
@@ -132,7 +132,7 @@ def test_a_step_that_outlasts_its_lease_is_the_only_one_and_goes_on(
         running += 1
         most = max(most, running)
         try:
-            for _ in range(8):  # a listing that gets on
+            for _ in range(25):  # a listing that gets on
                 time.sleep(0.2)
                 feed.move()
             return real(feed, slots)

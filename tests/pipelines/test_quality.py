@@ -51,7 +51,6 @@ def scores(result: MeasureResult) -> dict[str, tuple[float, ...]]:
     return {one.name: one.scores for one in result.renditions}
 
 
-@pytest.mark.slow
 def test_a_lossless_rendition_scores_a_hundred_and_a_coarse_one_far_less(tmp_path: Path) -> None:
     found = measured(planned(clip(**SIZE), chunks=1, renditions=three), tmp_path)
     by_name = scores(found)
