@@ -22,9 +22,7 @@ def main() -> int:
     parser.add_argument("--haproxy", action="store_true", help="with HAProxy in the place of Serve's own proxy")
     parser.add_argument("--keep-logs", action="store_true", help="copy Ray's logs beside the results")
     asked = parser.parse_args()
-    wish = Wish(asked.seed, asked.kills, asked.jobs)
-    if asked.minutes is not None:
-        wish = Wish(asked.seed, sys.maxsize, sys.maxsize, asked.minutes * 60)
+    wish = Wish(asked.seed, asked.kills, asked.jobs, for_s=None if asked.minutes is None else asked.minutes * 60)
     with _behind_haproxy() if asked.haproxy else chaos_farm() as farm:
         figures = judge(farm, run(farm, wish))
         path = write(figures, f"seed-{wish.seed}")

@@ -11,7 +11,8 @@ from tests.chaos.front import Front
 from tests.chaos.kills import Kill
 
 Chunk = tuple[str, str]  # the job, and the chunk's bytes of its frame map
-DELAYING = {"dispatcher", "head", "node", "raylet", "PostgreSQL", "S3 server"}  # each holds up what others have lost
+EVERYBODYS = {"dispatcher", "head", "PostgreSQL", "S3 server"}
+DELAYING = EVERYBODYS | {"node", "raylet"}  # each holds up what others have lost
 # For how long a kill may still cost what begins after it: a server stays away, a head's workers are ended with it, and
 # those of a raylet were seen to outlive it by three seconds and to be given steps meanwhile.
 OVER_S = {"head": 20.0, "PostgreSQL": 5.0, "S3 server": 5.0, "raylet": 5.0, "node": 5.0}
@@ -25,15 +26,22 @@ def over_s(kill: Kill) -> float:
 
 @dataclass(frozen=True)
 class Loss:
-    """In this span of Unix time chunks were lost in flight: these, or any."""
+    """In this span of Unix time chunks were lost in flight: these and those begun in it, or any."""
 
     begins: float = 0.0
     ends: float = math.inf
     chunks: frozenset[Chunk] | None = None
+    takes_new: bool = False
+
+    def takes(self, chunk: Chunk, begun: float) -> bool:
+        """Whether `chunk`, begun then, may be lost with it."""
+        if begun > self.ends:
+            return False
+        return self.chunks is None or chunk in self.chunks or (self.takes_new and begun >= self.begins)
 
     def excuses(self, chunk: Chunk, begun: float, again: float) -> bool:
         """Whether it may be why `chunk`, begun once, was begun again."""
-        return self.begins <= again and begun <= self.ends and (self.chunks is None or chunk in self.chunks)
+        return self.begins <= again and self.takes(chunk, begun)
 
 
 def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Loss]:
@@ -42,7 +50,8 @@ def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Los
         Loss(
             kill.at,
             kill.at + over_s(kill),
-            None if kill.kind in DELAYING else frozenset(in_hand(cuts, kill.in_hand)),
+            None if kill.kind in EVERYBODYS else frozenset(in_hand(cuts, kill.in_hand)),
+            takes_new=kill.kind in ("node", "raylet"),
         )
         for kill in kills
     ]
@@ -51,22 +60,30 @@ def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Los
 def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, Any]:
     """How often chunks were begun and ended, by what was asked of storage.
 
-    One that was begun again was lost in flight, unless all its renditions were stored by then or no loss excuses it.
+    One that was begun again was lost in flight, unless all its renditions were stored by then or no loss excuses it;
+    each loss excuses a chunk once.
     """
     begun, ended = front.begun(), front.ended()
     done_at: dict[Chunk, float] = {}
     for (job, span, _), all_at in ended.items():
         done_at[job, span] = max(done_at.get((job, span), -math.inf), all_at[0])
     redone = [(chunk, once, again) for chunk, times in begun.items() for once, again in pairwise(times)]
-    unexplained = [
-        (*chunk, once, again, done_at.get(chunk))
-        for chunk, once, again in redone
-        if again > done_at.get(chunk, math.inf) or not any(loss.excuses(chunk, once, again) for loss in lost)
-    ]
+    left = {(loss, chunk) for chunk in begun for loss in lost}
+    unexplained = []
+    for chunk, once, again in redone:
+        why = next((loss for loss in lost if (loss, chunk) in left and loss.excuses(chunk, once, again)), None)
+        if why is None or again > done_at.get(chunk, math.inf):
+            unexplained.append((*chunk, once, again, done_at.get(chunk)))
+        else:
+            left.remove((why, chunk))
     return {
         "encoded": len(begun),
         "redone": len(redone),
-        "lost in flight": len(redone) - len(unexplained),
+        "in flight on what was killed": sum(
+            loss.begins < done_at.get(chunk, -math.inf) and loss.takes(chunk, times[0])
+            for chunk, times in begun.items()
+            for loss in lost
+        ),
         "finished ones encoded again": sum(len(times) - 1 for times in ended.values()),
         "unexplained": unexplained,  # job, bytes of the frame map, begun, begun again, stored; Unix times
     }

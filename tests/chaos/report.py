@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.chaos.batches import FAULTS, TERMINAL, jobs_of, judge_batches
 from tests.chaos.chunks import counted, cuts_of, losses
 from tests.chaos.farm import BUCKET, ChaosFarm
 from tests.chaos.load import Accepted
-from tests.chaos.resuming import REACH_S, beyond_reach, told, waits
+from tests.chaos.resuming import REACH_S, beyond_reach, told, waits, was_judged
 from tests.chaos.run import Run
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,6 +40,7 @@ def judge(farm: ChaosFarm, made: Run) -> dict[str, Any]:
     waited = list(waits(kills, farm.head_up_at, starts, farm.front, cuts))
     figures = {
         "seed": made.wish.seed,
+        "wished": {} if made.wish.for_s else {"kills": made.wish.kills, "jobs": made.wish.jobs},
         "seconds": {"in peace": made.calm_s, "killing": made.broken_s, "until all had ended": made.settled_s},
         "kills": dict(Counter(kill.kind for kill in kills)),
         "jobs": {
@@ -138,10 +140,20 @@ def broken(figures: dict[str, Any]) -> list[str]:
         )
         if faults
     ]
-    if cut["redone"] > cut["lost in flight"]:
-        found.append(f"{cut['redone']} chunks were encoded again, {cut['lost in flight']} were lost in flight")
+    if cut["unexplained"]:
+        found.append(f"{len(cut['unexplained'])} of {cut['redone']} chunks encoded again were not lost with a kill")
     found += beyond_reach(figures["resumed_s"])
+    found += [f"too little was done to prove anything: {few}" for few in _too_few(figures)]
     return found + [f"intake answered {what}" for what in figures["intake"] if what not in INTAKE]
+
+
+def _too_few(figures: dict[str, Any]) -> Iterator[str]:
+    wished, kills, jobs = figures["wished"], figures["kills"], figures["jobs"]["accepted"]
+    for what, done in (("kills", sum(kills.values())), ("jobs", jobs)):
+        if done < wished.get(what, 1):
+            yield f"{done} of {wished.get(what, 1)} {what}"
+    if not figures["batches"]["batches"]:
+        yield "no batch"
 
 
 def write(figures: dict[str, Any], name: str) -> Path:
@@ -172,13 +184,16 @@ def show(figures: dict[str, Any]) -> None:
         ),
         "other end or bytes than in peace": str(len(figures["other than in peace"])),
         "chunks encoded": str(cut["encoded"]),
-        "chunks redone ÷ lost in flight": f"{cut['redone']} ÷ {cut['lost in flight']}",
+        "chunks redone ÷ in flight on what was killed": f"{cut['redone']} ÷ {cut['in flight on what was killed']}",
+        "finished chunks encoded again, chunks redone for no kill": (
+            f"{cut['finished ones encoded again']}, {len(cut['unexplained'])}"
+        ),
         "intake": ", ".join(f"{n} {what}" for what, n in sorted(figures["intake"].items())),
         "others had of the processors": f"{figures['others had of the processors']:.0%}",
         "seconds": ", ".join(f"{name} {s:.0f}" for name, s in figures["seconds"].items()),
     }
     for kind, times in figures["resumed_s"].items():
-        reach = f", reach {REACH_S[kind]:.0f} s" if kind in REACH_S else ""
+        reach = "" if times["over_s"] is None else ", beyond its reach" if times["over_s"] > 0 else ", within reach"
         rows[f"resumed after {kind}"] = (
             f"{times['median']} s, at most {times['most']} s ({times['times']} times{reach})"
         )
@@ -186,4 +201,8 @@ def show(figures: dict[str, Any]) -> None:
         table.add_row(name, value)
     console = Console(width=120)
     console.print(table)
-    console.print("\n".join(f"BROKEN: {line}" for line in figures["broken"]) or "every promise was kept")
+    unjudged = [kind for kind in REACH_S if kind in kills and not was_judged(figures["resumed_s"], kind)]
+    kept = "every promise was kept" + (
+        f"; nothing to judge of resuming after {', '.join(unjudged)}" if unjudged else ""
+    )
+    console.print("\n".join(f"BROKEN: {line}" for line in figures["broken"]) or kept)

@@ -25,12 +25,20 @@ class Wait:
     begins: float
     ends: float
 
-    def told_as(self, kills: Sequence[Kill], outside: Outside) -> str:
-        """The kind of the kill; by itself what a reach is not of: more than one loss, or a machine that others have."""
+    def others(self, kills: Sequence[Kill]) -> list[Kill]:
+        """Losses that held it up as well."""
         others = (other for other in kills if other is not self.kill and other.kind in DELAYING)
-        if any(other.at < self.ends and self.begins < other.at + over_s(other) for other in others):
-            return self.kill.kind + ANOTHER
-        return self.kill.kind + BUSY * (outside.part(self.begins, self.ends) > MUCH)
+        return [other for other in others if other.at < self.ends and self.begins < other.at + over_s(other)]
+
+    def over_s(self, others: Sequence[Kill]) -> float | None:
+        """By how many seconds the reach was missed, counted from the last loss that held it up; None without a reach.
+
+        Of several the longest reach is what was promised.
+        """
+        if self.kill.kind not in REACH_S:
+            return None
+        since = max((self.begins, *(other.at + over_s(other) for other in others)))
+        return self.ends - since - max(REACH_S.get(one.kind, 0.0) for one in (self.kill, *others))
 
 
 def waits(
@@ -56,23 +64,41 @@ def waits(
 
 
 def told(waited: Sequence[Wait], kills: Sequence[Kill], outside: Outside) -> dict[str, dict[str, Any]]:
-    """Seconds, by what they are told as."""
-    found: dict[str, list[float]] = defaultdict(list)
+    """Seconds by the kind of the kill; by themselves those with another loss meanwhile, which are judged from that one
+    on, and those of a machine that others had, which are not judged.
+    """
+    found: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
     for wait in waited:
-        found[wait.told_as(kills, outside)].append(wait.ends - wait.begins)
+        others = wait.others(kills)
+        kind, over = wait.kill.kind + ANOTHER * bool(others), wait.over_s(others)
+        if outside.part(wait.begins, wait.ends) > MUCH:
+            kind, over = kind + BUSY, None
+        found[kind].append((wait.ends - wait.begins, over))
+    return {kind: _summed(all_s) for kind, all_s in found.items()}
+
+
+def _summed(waited: Sequence[tuple[float, float | None]]) -> dict[str, Any]:
+    all_s, overs = [wait_s for wait_s, _ in waited], [over for _, over in waited if over is not None]
     return {
-        kind: {"times": len(all_s), "median": round(statistics.median(all_s), 1), "most": round(max(all_s), 1)}
-        for kind, all_s in found.items()
+        "times": len(all_s),
+        "median": round(statistics.median(all_s), 1),
+        "most": round(max(all_s), 1),
+        "over_s": round(max(overs), 1) if overs else None,
     }
 
 
 def beyond_reach(resumed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The promises of so many seconds that were not kept."""
     return [
-        f"after the loss of a {kind} it took {resumed[kind]['most']} s to resume, not {reach_s:.0f}"
-        for kind, reach_s in REACH_S.items()
-        if kind in resumed and resumed[kind]["most"] > reach_s
+        f"after the loss of a {kind} work went on {figures['over_s']} s too late, {figures['most']} s after it at most"
+        for kind, figures in resumed.items()
+        if figures["over_s"] is not None and figures["over_s"] > 0
     ]
+
+
+def was_judged(resumed: Mapping[str, Mapping[str, Any]], kind: str) -> bool:
+    """Whether any time after the loss of a `kind` was held against its reach."""
+    return any(name in (kind, kind + ANOTHER) for name in resumed)
 
 
 def _first(times: Sequence[float], after: float) -> float | None:

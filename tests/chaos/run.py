@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cluster.errors import StoreUnavailable
-from cluster.jobs.model import ENDED
+from cluster.jobs.model import ENDED, JobStatus
 from tests.chaos.batches import make_manifest
 from tests.chaos.farm import ChaosFarm
 from tests.chaos.kills import Killer, schedule
@@ -24,12 +24,13 @@ END_S = 300.0  # of all jobs, once nothing is killed any more
 
 @dataclass(frozen=True)
 class Wish:
-    """How much is to be broken; whichever of kills and jobs comes last, and never longer than `most_s`."""
+    """How much is to be broken: so many kills and jobs, within `most_s`; or, with `for_s`, for so long."""
 
     seed: int
     kills: int = 62
     jobs: int = 100
     most_s: float = 540.0
+    for_s: float | None = None
     pause_s: tuple[float, float] = (2.0, 6.5)
 
 
@@ -75,6 +76,9 @@ def _in_peace(farm: ChaosFarm, wish: Wish, clips: list[Input], pictures: list[In
     batch = calm.batch("peace", manifest)
     assert batch is not None, calm.answers
     _wait_for(farm, list(jobs.values()), [batch], CALM_S)
+    for given, job in jobs.items():
+        status = farm.store.get(job.job_id).status
+        assert status is (JobStatus.FAILED if given.is_bad else JobStatus.READY), f"{given.source}: {status}"
     found = farm.store.batches.get(batch.batch_id)
     assert {name: getattr(found, name) for name in expected} == expected, found
     outside = Outside(farm.environment["HOME"])
@@ -116,12 +120,12 @@ def _break(farm: ChaosFarm, made: Run, clips: list[Input], pictures: list[Input]
     for feeder in feeders:
         feeder.start()
     pauses = random.Random(wish.seed + 2)
-    until = time.monotonic() + wish.most_s
+    until = time.monotonic() + (wish.for_s or wish.most_s)
     for kind in schedule(wish.seed):
         time.sleep(pauses.uniform(*wish.pause_s))
         killer.kill(kind)
         enough = len(killer.kills) >= wish.kills and len(client.accepted) >= wish.jobs
-        if enough or time.monotonic() > until:
+        if (enough and wish.for_s is None) or time.monotonic() > until:
             break
     stopped.set()
     for feeder in feeders:
