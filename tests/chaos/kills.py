@@ -79,7 +79,7 @@ class Killer:
                 node = self._farm.head if kind == "head" else self._random.choice(self._farm.workers)
                 done = Kill(kind, at, node.name, *self._everything(node))
             else:
-                done = Kill(kind, at, *self._one(kind))
+                done = Kill(kind, *self._one(kind))
             if done.processes:
                 self.kills.append(done)
                 return done
@@ -91,7 +91,7 @@ class Killer:
         for thread in self._back:
             thread.join()
 
-    def _one(self, kind: str) -> tuple[str, int, tuple[str, ...]]:
+    def _one(self, kind: str) -> tuple[float, str, int, tuple[str, ...]]:
         nodes = list(self._farm.workers)
         if kind in ("dispatcher", "Serve replica"):
             nodes = [self._farm.head]
@@ -103,9 +103,10 @@ class Killer:
                 with suppress(psutil.Error):
                     chosen = self._random.choice(found)
                     steps = steps_of(there if kind == "raylet" else [chosen])
+                    at = time.time()
                     chosen.kill()
-                    return node.name, 1, steps
-        return "", 0, ()
+                    return at, node.name, 1, steps
+        return 0.0, "", 0, ()
 
     def _everything(self, node: Node) -> tuple[int, tuple[str, ...]]:
         """All at once, as when the power goes; its supervisor starts it again."""

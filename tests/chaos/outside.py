@@ -1,5 +1,6 @@
 """How busy others keep this machine: a promise of so many seconds is not the farm's to keep while they have it."""
 
+import math
 import os
 import threading
 import time
@@ -39,6 +40,10 @@ class Outside:
         inside = [(to - since, part) for since, to, part in self.samples if since < ends and to > begins]
         all_s = sum(seconds for seconds, _ in inside)
         return sum(seconds * part for seconds, part in inside) / all_s if inside else 0.0
+
+    def are_few(self) -> bool:
+        """Whether others left the farm enough all the time."""
+        return self.part(0.0, math.inf) <= MUCH
 
     def _run(self) -> None:
         before, at = self._cpu_s(), time.time()

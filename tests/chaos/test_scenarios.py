@@ -25,6 +25,7 @@ from tests.chaos.kills import Killer, is_a, steps_of
 from tests.chaos.load import Accepted, Client, Input, make_inputs
 from tests.chaos.networks import network
 from tests.chaos.nodes import Node
+from tests.chaos.outside import Outside
 from tests.chaos.report import events_of
 
 pytestmark = pytest.mark.chaos
@@ -151,14 +152,26 @@ def test_an_s3_that_refuses_dawdles_and_cuts_for_a_minute_loses_nothing(
     all_are_ready_once_with_the_same_bytes(farm, jobs)
 
 
+@contextlib.contextmanager
+def others_on_the_machine(farm: ChaosFarm) -> Iterator[Outside]:
+    """Watched meanwhile: while they have much of it, a promise of so many seconds is not the farm's to keep."""
+    outside = Outside(farm.environment["HOME"])
+    outside.start()
+    try:
+        yield outside
+    finally:
+        outside.stop()
+
+
 def test_a_killed_dispatcher_is_replaced_within_ten_seconds(farm: ChaosFarm, inputs: tuple[Input, Input]) -> None:
     _, jobs = handed_over(farm, "dispatcher", inputs[:1], 4)
     until(30, lambda: any(farm.store.get(job.job_id).status is JobStatus.PROCESSING for job in jobs))
-    assert Killer(farm, 1).kill("dispatcher") is not None
-    held = [job for job in jobs if farm.store.get(job.job_id).status is JobStatus.PROCESSING]
-    took_s = until(60, lambda: all(farm.store.get(job.job_id).fence > 1 for job in held))
+    with others_on_the_machine(farm) as others:
+        assert Killer(farm, 1).kill("dispatcher") is not None
+        held = [job for job in jobs if farm.store.get(job.job_id).status is JobStatus.PROCESSING]
+        took_s = until(60, lambda: all(farm.store.get(job.job_id).fence > 1 for job in held))
     all_are_ready_once_with_the_same_bytes(farm, jobs)
-    assert took_s <= (10.0 if _is_quiet() else 60.0)
+    assert took_s <= (10.0 if others.are_few() else 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +192,10 @@ def test_what_a_node_had_in_hand_is_begun_elsewhere_within_ten_seconds(
         assert turn < 10, "nothing was lost ten times"
         jobs += handed_over(farm, f"lost-{what}-{turn}", inputs[:1], 6)[1]
         until(60, lambda: _lives(node) and _encodes(node))
-        took_s, turn = _taken_over_after(farm, node, what, {job.job_id: cuts for job in jobs}), turn + 1
+        with others_on_the_machine(farm) as others:
+            took_s, turn = _taken_over_after(farm, node, what, {job.job_id: cuts for job in jobs}), turn + 1
     all_are_ready_once_with_the_same_bytes(farm, jobs)
-    assert took_s <= (10.0 if _is_quiet() else 60.0)
+    assert took_s <= (10.0 if others.are_few() else 60.0)
 
 
 def _taken_over_after(farm: ChaosFarm, node: Node, what: str, cuts: dict[str, list[str]]) -> float | None:
@@ -250,10 +264,11 @@ def test_a_head_that_is_started_again_goes_on_with_everything(
         next(process for process in farm.head.processes() if process.name() == what).kill()
     until(120, lambda: len(farm.head_up_at) > before)
     began = time.monotonic()
-    all_are_ready_once_with_the_same_bytes(farm, jobs)
-    _, more = handed_over(farm, f"{what}-back", inputs, 2)
-    all_are_ready_once_with_the_same_bytes(farm, more)
-    assert time.monotonic() - began <= (60.0 if _is_quiet() else 240.0)
+    with others_on_the_machine(farm) as others:
+        all_are_ready_once_with_the_same_bytes(farm, jobs)
+        _, more = handed_over(farm, f"{what}-back", inputs, 2)
+        all_are_ready_once_with_the_same_bytes(farm, more)
+    assert time.monotonic() - began <= (60.0 if others.are_few() else 240.0)
 
 
 def test_a_worker_that_was_cut_off_is_missed_within_ten_seconds_and_publishes_nothing_when_it_is_back() -> None:
@@ -275,12 +290,13 @@ def test_a_worker_that_was_cut_off_is_missed_within_ten_seconds_and_publishes_no
         cable.cut()
         cut_at = time.time()
         begun = {chunk for chunk, times in farm.front.begun().items() if min(times) < cut_at}
-        took_s = until(120, lambda: _begun_again(farm, begun, cut_at))
+        with others_on_the_machine(farm) as others:
+            took_s = until(120, lambda: _begun_again(farm, begun, cut_at))
         cable.mend()
         all_are_ready_once_with_the_same_bytes(farm, jobs)
         time.sleep(5)  # what the one that was cut off still wanted to say is said by now
         all_are_ready_once_with_the_same_bytes(farm, jobs)
-        assert took_s <= (10.0 if _is_quiet() else 60.0)
+        assert took_s <= (10.0 if others.are_few() else 60.0)
 
 
 def _encodes(node: Node) -> bool:
@@ -290,11 +306,6 @@ def _encodes(node: Node) -> bool:
             if process.cmdline()[-2:] == ["pipelines", "chunk"]:
                 return True
     return False
-
-
-def _is_quiet() -> bool:
-    """Whether nothing else runs here: else the promise of so many seconds is not the farm's to keep."""
-    return os.getloadavg()[0] < 2 * len(os.sched_getaffinity(0))
 
 
 def _begun_again(farm: ChaosFarm, begun: set[tuple[str, str]], cut_at: float) -> bool:

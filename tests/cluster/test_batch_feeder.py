@@ -173,6 +173,8 @@ def test_a_step_that_hangs_loses_its_lease_to_others_and_is_not_doubled_by_its_o
     async def scenario() -> None:
         batch = batch_of(store, settings, tmp_path, "one")
         async with feeding(store, settings):
+            while not steps:  # noqa: ASYNC110 - the step is on a thread
+                await asyncio.sleep(0.05)
             await asyncio.sleep(1.0)  # five leases
             assert (steps, store.batches.get(batch.id).fence) == (1, 1)
             assert [one.id for one in store.batches.claim("other", 60.0, 1)] == [batch.id]
