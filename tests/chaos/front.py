@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cluster.storage.s3_parts import PART_BYTES
+
 Mode = Literal["pass", "refuse", "slow", "cut"]
 SLOW_S = 3.0  # before each answer
 _HEAD = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) /(\S*) HTTP/1\.1\r\n(.*)", re.DOTALL)
@@ -23,6 +25,7 @@ _REFUSAL = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
 )
 _FACTS = re.compile(r"scratch/([0-9a-f-]{36})/\w+/chunk-(\d+)-(\d+)/(\w+)\.json")
+WHOLE = f"0-{PART_BYTES - 1}"  # as the joining reads it
 _FRAMES = re.compile(r"scratch/([0-9a-f-]{36})/\w+/frames\.i64")
 
 
@@ -50,7 +53,7 @@ class Front:
         found = defaultdict(list)
         for one in list(self.asked):
             match = _FRAMES.search(one.key)
-            if match and one.method == "GET" and one.range and one.status in (200, 206):
+            if match and one.method == "GET" and one.range not in ("", WHOLE) and one.status in (200, 206):
                 found[match[1], one.range].append(one.at)
         return found
 

@@ -11,7 +11,7 @@ from tests.chaos.__main__ import keep_logs
 from tests.chaos.batches import FAULTS
 from tests.chaos.chunks import counted, cuts_of, in_hand, losses
 from tests.chaos.farm import as_in_a_cluster
-from tests.chaos.front import Asked, Front
+from tests.chaos.front import WHOLE, Asked, Front
 from tests.chaos.kills import Kill
 from tests.chaos.outside import Outside
 from tests.chaos.report import broken
@@ -95,6 +95,10 @@ def test_what_was_stored_is_not_lost_whatever_was_killed() -> None:
     assert found == {
         "encoded": 1, "redone": 1, "in flight on what was killed": 0, "finished ones encoded again": 1
     }  # fmt: skip
+
+
+def test_reading_the_whole_frame_map_begins_no_chunk() -> None:
+    assert front_of([(4.0, JOB, FIRST), (5.0, JOB, WHOLE)]).begun() == {(JOB, FIRST): [4.0]}
 
 
 def test_a_step_is_the_chunk_of_its_number_in_the_plan_also_when_an_earlier_one_was_not_begun() -> None:
