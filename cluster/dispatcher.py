@@ -212,15 +212,14 @@ class Dispatcher:
         try:
             status = JobStatus(ending["status"])
             one = Ending(job.id, job.fence, **(ending | {"status": status}))
-            is_saved = await self._endings.save(one, lingers=job.priority == "bulk")
+            await self._endings.save(one, lingers=job.priority == "bulk")
         except FenceLost:
             self._watch.lease_lost(job)
             return
-        if is_saved:
-            self._watch.ended(job, ending)
-            # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
-            if ending["status"] != "failed" and not is_picture:
-                await in_own_thread(partial(sweep_job, work_of(job, self._settings), self._settings))
+        self._watch.ended(job, ending)
+        # Only who ended the job may sweep: the chunks of one that somebody else drives now are that one's.
+        if ending["status"] != "failed" and not is_picture:
+            await in_own_thread(partial(sweep_job, work_of(job, self._settings), self._settings))
 
     async def _give_back(self, job: Job, error: FarmError) -> None:
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

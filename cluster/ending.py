@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from cluster.jobs import Ending, JobStore
 
 log = logging.getLogger(__name__)
 
-SAVE_TRIES = 6  # a second apart and growing: the store may be restarting
+MOST_APART_S = 5.0  # of tries, a second apart at first: the store may be restarting
 LINGER_S = 0.05  # a batch's pictures end every few milliseconds: a commit for five of them, not for each
 MOST_TOGETHER = 256  # of one transaction
 
@@ -42,7 +43,7 @@ def ready(run: JobRun, published: dict[str, Any]) -> dict[str, Any]:
 @dataclass(slots=True, eq=False)
 class _Unsaved:
     ending: Ending
-    saved: asyncio.Future[bool]
+    saved: asyncio.Future[None]
 
 
 @dataclass(slots=True)
@@ -58,10 +59,11 @@ class Endings:
     _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def save(self, ending: Ending, *, lingers: bool = False) -> bool:
+    async def save(self, ending: Ending, *, lingers: bool = False) -> None:
         """Write a job's end (`JobStore.finish_all`), which may wait a moment for others if it `lingers`.
 
-        False when the store stays away, FenceLost.
+        For as long as the store is away: its lease is renewed meanwhile, or somebody else has the job when the store is
+        back, which is FenceLost.
         """
         one = _Unsaved(ending, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
@@ -70,7 +72,7 @@ class Endings:
         if not self._is_writing:
             self._is_writing = True
             self._begin(self._write_all())
-        return await one.saved
+        await one.saved
 
     def close(self) -> None:
         """Try no further."""
@@ -95,7 +97,7 @@ class Endings:
 
     async def _write(self, some: list[_Unsaved]) -> None:
         """Have each told how it went."""
-        for attempt in range(SAVE_TRIES):
+        for attempt in itertools.count():
             some = [one for one in some if not one.saved.done()]  # whoever waited may have been cancelled
             if not some:
                 return
@@ -111,13 +113,11 @@ class Endings:
                     some[0].saved.set_exception(error)
                     return
                 log.warning("ends of %d jobs could not be saved yet: %s", len(some), error.public_message)
-                await asyncio.sleep(1.0 + attempt)
-        else:
-            lost = None  # the leases run out, the jobs are claimed again, and find what was done
+                await asyncio.sleep(min(1.0 + attempt, MOST_APART_S))
         for one in some:
             if one.saved.done():
                 continue
-            if lost is not None and (one.ending.job_id, one.ending.fence) in lost:
+            if (one.ending.job_id, one.ending.fence) in lost:
                 one.saved.set_exception(FenceLost("the lease of this job is somebody else's, or was given back"))
             else:
-                one.saved.set_result(lost is not None)
+                one.saved.set_result(None)

@@ -18,7 +18,7 @@ from cluster.storage.urls import parse_place
 AT_ONCE = 8  # at one share or bucket; a look takes milliseconds, and some tens where storage is far away
 PATIENCE_S = 5.0  # after that it lets the next one begin
 LOOK_S = 60.0  # after that its job waits: a source that can be read is read by then
-MOST_SLOW = 64  # threads; with so many that have had no answer there, another one would not have one either
+MOST_SLOW = 8  # threads; with so many that have had no answer there, another one would not have one either
 
 MOUNTS = Path("/proc/self/mounts")  # no share is asked for that, so that none can hang
 
@@ -48,6 +48,9 @@ class Looks:
             answer = pool.submit(look)
             pool.shutdown(wait=False)
             told = asyncio.wrap_future(answer)
+            told.add_done_callback(
+                lambda ended: ended.cancelled() or ended.exception()
+            )  # also when nobody waits for it
             try:
                 await asyncio.wait([told], timeout=PATIENCE_S)
             finally:

@@ -42,10 +42,11 @@ class Feed:
     _failed_reads: int = 0
     _until: float = 0.0  # when this step has read enough
     _count: Count = field(init=False)
+    _is_counted: bool = field(init=False)
     _examiner: Examiner = field(init=False)
 
     def __post_init__(self) -> None:
-        self._count = Count.of(self.batch, self.settings.storage)
+        self._count, self._is_counted = Count.of(self.batch, self.settings.storage), self.batch.total is not None
         self._examiner = Examiner.of(self.batch, self.store.batches, self.settings)
 
     def step(self, slots: int) -> bool:
@@ -71,8 +72,8 @@ class Feed:
             self.move()
             if time.monotonic() >= self._until:
                 break
-        if batch.ending is None and not self._count.is_over:
-            self._count_on()
+        if batch.ending is None:
+            self._count_on(batch)
         if batch.ending is not None and not batch.open and not batch.waiting:
             return self._end().finished_at is not None
         return False
@@ -135,11 +136,16 @@ class Feed:
                 break
         return found, cursor, len(found) == left
 
-    def _count_on(self) -> None:
+    def _count_on(self, batch: Batch) -> None:
         """A piece of the count of a prefix, after the piece of work: nothing waits until all is counted."""
+        if self._is_counted and batch.total is None:  # it was retried meanwhile, which forgets how many there were
+            self._count, self._is_counted = Count.of(batch, self.settings.storage), False
+        if self._count.is_over:
+            return
         total = self._count.go_on(time.monotonic() + LISTING_S, self.move)
         if total is not None:
             self.store.batches.note_total(self.batch.id, self.batch.fence, total)
+            self._is_counted = True
 
     @staticmethod
     def _left(batch: Batch) -> int:

@@ -27,7 +27,7 @@ AWAY_S = 5.0  # store or storage: leases last a while
 BROKEN_S = 60.0  # a bug: others are fed meanwhile, and a newer program may know better
 MOST = 256  # batches that are held; each costs a small query every 0.4 s
 SILENT_S = 600.0  # without an object, a page of a manifest or a commit: longer than storage is waited for
-AT_ONCE = 4  # steps; each may wait long for storage, on threads that nobody else needs
+AT_ONCE = 4  # steps; each may wait long for storage, on a thread of its own
 
 
 class Feeder:
@@ -51,7 +51,7 @@ class Feeder:
         self._nudge = nudge
         self._owner = successor_of or f"feeder-{uuid.uuid4().hex[:12]}"
         self._inherits = successor_of is not None
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feed")
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._held: dict[str, tuple[Batch, asyncio.Task[None]]] = {}
         self._steps: dict[str, Feed] = {}  # that run, or wait for a thread
         self._renewed_at = 0.0
@@ -99,13 +99,13 @@ class Feeder:
 
     async def _drive(self, batch: Batch) -> None:
         """Until the batch has ended, or somebody else has it."""
-        feed, loop = Feed(batch, self._store, self._settings), asyncio.get_running_loop()
+        feed = Feed(batch, self._store, self._settings)
         while True:
             pause_s = STEP_S
             try:
                 feed.move()
                 self._steps[batch.id] = feed
-                if await loop.run_in_executor(self._threads, feed.step, self._capacity()):
+                if await self._stepped(feed):
                     return
                 self._nudge()
             except FenceLost:
@@ -120,6 +120,25 @@ class Feeder:
             finally:
                 self._steps.pop(batch.id, None)
             await asyncio.sleep(pause_s)
+
+    async def _stepped(self, feed: Feed) -> bool:
+        """What a step says, on a thread; one that goes silent, as on a file share that hangs, gives up its place."""
+        await self._places.acquire()
+        has_place = True
+        try:
+            feed.move()
+            pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
+            step = asyncio.get_running_loop().run_in_executor(pool, feed.step, self._capacity())
+            pool.shutdown(wait=False)
+            while not (await asyncio.wait([step], timeout=LOOK_S))[0]:
+                if has_place and time.monotonic() - feed.moved_at > SILENT_S:
+                    log.warning("batch %s: a step has been silent for %.0f s", feed.batch.id, SILENT_S)
+                    self._places.release()
+                    has_place = False
+            return step.result()
+        finally:
+            if has_place:
+                self._places.release()
 
     async def _let_go(self) -> None:
         held = list(self._held.values())

@@ -102,6 +102,15 @@ class _Place:
         look = _Look(entry, size, path, "whole" if size <= HEAD_BYTES else "head", is_copy=True)
         return look if look.seen == "whole" or signature(first).format in BY_HEAD else self.look_on(look)
 
+    def look_again(self, look: _Look) -> _Look:
+        """`look_on`; what is wrong with the source by now is in the answer. Raises only InfraError that may pass."""
+        try:
+            return self.look_on(look)
+        except FarmError as error:
+            if error.retryable and isinstance(error, InfraError):
+                raise
+            return replace(look, error=error)
+
     def look_on(self, look: _Look) -> _Look:
         """With all of a small file, or both ends of a large one."""
         assert look.path is not None, "it was looked at"
@@ -140,8 +149,9 @@ def look_over(
                 surveyed = _surveyed(looks, pool, settings)
                 unclear = [number for number, one in enumerate(surveyed) if one.shape is None]
                 again = [number for number in unclear if looks[number].seen == "head"]
-                for number, look in zip(again, reach.map(place.look_on, [looks[n] for n in again]), strict=True):
+                for number, look in zip(again, reach.map(place.look_again, [looks[n] for n in again]), strict=True):
                     looks[number] = look
+                again = [number for number in again if looks[number].error is None]
                 told = _surveyed([looks[number] for number in again], pool, settings)
                 for number, one in zip(again, told, strict=True):
                     surveyed[number] = one
@@ -207,7 +217,9 @@ def _survey(looks: Sequence[_Look], settings: FarmSettings) -> list[Surveyed]:
 
 def _count(look: _Look, surveyed: Surveyed, kind: str, found: Found) -> None:
     _drop(look)
-    if (shape := surveyed.shape) is not None:
+    if look.error is not None:
+        found.refuse(look.error.code, f"{look.entry.source_uri} {look.error.public_message}")
+    elif (shape := surveyed.shape) is not None:
         if kind != "auto" and (kind == "image") != (shape.kind == "image"):
             told = f"{look.entry.source_uri} is {shape.kind}, and to be turned as {kind}"
             found.refuse(UnsupportedMedia.code, told)

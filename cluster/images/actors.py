@@ -127,14 +127,17 @@ class Engines:
                 self._resting.add(name)
 
     async def turn(self, works: Sequence[Work], node: str, tell: Told) -> None:
-        """Turn a batch on `node`, or while it is not ready where there is most room. WorkerLost when it is lost."""
+        """Turn a batch on `node`; while that is not ready, where there is most room, unless the batch may take what it
+        needs: that was looked for on `node` alone. WorkerLost when it is lost.
+        """
 
         def hear(event: Event) -> bool | None:
             if "outcome" in event:
                 tell(event["job_id"], event["outcome"])
             return event.get("done")
 
-        engine = self._engine_of(node)
+        is_placed = any(work.memory_bytes is None for work in works)
+        engine = self._own_engine_of(node) if is_placed else self._engine_of(node)
         engine.batches += 1
         mine = [engine]
         self._has |= {work.job_id: mine for work in works}
@@ -162,6 +165,13 @@ class Engines:
             if engine is lost:
                 del self._of_node[node]
                 ray.kill(lost.actor)
+
+    def _own_engine_of(self, node: str) -> Engine:
+        self._resting.discard(node)
+        self._start_missing()
+        if node not in self._of_node:
+            raise WorkerLost("the node that was to turn a large picture is leaving")
+        return self._of_node[node]
 
     def _engine_of(self, node: str) -> Engine:
         has_room = any(engine.lanes > engine.batches for engine in self._of_node.values())

@@ -23,7 +23,10 @@ class ImageRunner(Protocol):
     """Turns batches of pictures somewhere."""
 
     async def turn_images(self, works: Sequence[Work], node: str, tell: Told) -> None:
-        """Turn them all, on `node` if that is ready; `tell` is called for each at once, see `cluster.images.engine`."""
+        """Turn them all, on `node` if that is ready; `tell` is called for each at once, see `cluster.images.picture`.
+
+        On `node` alone where a `Work` may take what it needs: nowhere else is that set aside.
+        """
         ...
 
     async def cancel_image(self, job_id: str) -> None:

@@ -43,7 +43,7 @@ class BatchRows:
     def owned(self, connection: Connection, batch_id: str, fence: int) -> Batch:
         """`locked`, when `fence` is that of its lease; FenceLost otherwise."""
         batch = self.locked(connection, batch_id)
-        if batch.fence != fence or batch.finished_at is not None:
+        if batch.fence != fence or batch.lease_owner is None or batch.finished_at is not None:
             detail = {"batch_id": batch.id, "fence": fence, "current_fence": batch.fence}
             raise FenceLost("the lease of this batch is somebody else's, or was given back", detail=detail)
         return batch

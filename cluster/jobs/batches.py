@@ -23,7 +23,7 @@ COUNTED = tuple(status for status in ItemStatus if status is not ItemStatus.OPEN
 
 
 class SqlBatches(SqlFeeding):
-    """See `cluster.jobs.store.BatchStore`, which says what each method promises."""
+    """See `cluster.jobs.batch_store.BatchStore`, which says what each method promises."""
 
     def create(self, new: NewBatch, idem_key: str | None = None) -> tuple[Batch, bool]:
         """See `BatchStore.create`."""

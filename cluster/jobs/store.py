@@ -78,9 +78,11 @@ class JobStore(Protocol):
 
     def queued_weight(self, most: int) -> float:
         """How many lanes the jobs that `claim` would give now are likely to fill (`cluster.claims`), `most` at most."""
+        ...
 
     def leases(self) -> list[Lease]:
         """What each dispatcher holds, by owner."""
+        ...
 
     def waiting(self) -> set[tuple[str, str]]:
         """(class, org) of every job that `claim` would give now."""
@@ -144,7 +146,8 @@ class JobStore(Protocol):
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job anew, with its attempts counted from 0; IllegalMove.
 
-        The item of a batch that it is the job of is open again, and so is the batch, which writes its results anew.
+        The item of a batch that it is the job of is open again, and so is the batch, which writes its results anew; not
+        while another batch of the same request is open, which is IllegalMove too.
         """
         ...
 

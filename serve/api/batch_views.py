@@ -99,7 +99,8 @@ type Pace = tuple[float, float, float]
 def _pace(batch: Batch, now_s: float, place: int) -> Pace | None:
     """Of the jobs that ended (`place` 1) or of all items that were done with (2); None while there are few samples."""
     now = [[now_s, batch.turned, batch.settled]] if batch.finished_at is None else []
-    samples = [(sample[0], sample[place]) for sample in batch.pace + now]
+    # Those of two numbers are of a version that counted jobs alone.
+    samples = [(sample[0], sample[place]) for sample in batch.pace + now if len(sample) > place]
     if len(samples) < LEAST_SAMPLES or samples[-1][0] <= samples[0][0]:
         return None
     step = max(1, len(samples) // 3)

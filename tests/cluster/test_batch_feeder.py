@@ -156,6 +156,34 @@ def test_a_step_that_outlasts_its_lease_is_the_only_one_and_goes_on(
     assert (fed.fence, fed.open, most) == (1, 1, 1)
 
 
+def test_batches_whose_steps_hang_keep_no_other_from_being_fed(
+    store: SqlStore, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeder_module, "SILENT_S", 0.2)
+    real, released, hung = Feed.step, threading.Event(), set()
+
+    async def scenario() -> None:
+        batches = [batch_of(store, settings, tmp_path, f"hung-{number}") for number in range(feeder_module.AT_ONCE)]
+        names = {batch.id for batch in batches}
+
+        def step(feed: Feed, slots: int) -> bool:
+            if feed.batch.id in names:  # as on a file share that is away
+                hung.add(feed.batch.id)
+                released.wait(30)
+            return real(feed, slots)
+
+        monkeypatch.setattr(Feed, "step", step)
+        async with feeding(store, settings):
+            while hung != names:  # noqa: ASYNC110 - the steps are on threads
+                await asyncio.sleep(0.02)
+            await until_fed(store, batch_of(store, settings, tmp_path, "other"))
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        released.set()
+
+
 def test_a_step_that_hangs_loses_its_lease_to_others_and_is_not_doubled_by_its_own_process(
     store: SqlStore, settings: FarmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,25 @@ def test_a_picture_whose_header_lies_behind_its_head_is_looked_at_again(
     assert [start for _, start, _ in read] == [0, surveying.HEAD_BYTES]
 
 
+def test_what_goes_while_it_is_looked_at_is_told_as_refused_and_the_others_are_looked_at(
+    settings: FarmSettings, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = photo(tmp_path, "a.jpg", 100)
+    storage = open_storage(f"{s3_uri}/acme", settings.storage)
+    storage.put_bytes("a.jpg", picture[:2] + (b"\xff\xec\xff\xff" + b"x" * 0xFFFD) * 8 + picture[2:])
+    storage.put_bytes("b.jpg", picture)
+    real = Sources.part
+
+    def part(self: Sources, uri: str, start: int, length: int) -> bytes:
+        if start:
+            storage.delete("a.jpg")
+        return real(self, uri, start, length)
+
+    monkeypatch.setattr(Sources, "part", part)
+    found = looked(f"{s3_uri}/acme/", settings)
+    assert (found.kinds, found.refused) == ({"image": 1}, {"source_missing": 1})
+
+
 def test_what_the_batch_would_refuse_is_told(settings: FarmSettings, s3_uri: str, tmp_path: Path) -> None:
     storage = open_storage(s3_uri, settings.storage)
     for name in ("acme/a.jpg", "acme/b.jpg", "other/c.jpg"):

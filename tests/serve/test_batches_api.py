@@ -199,7 +199,9 @@ def test_speed_and_end_are_told_with_a_range_once_enough_has_ended(farm: ApiFarm
     assert view.eta.likely_s == pytest.approx(800 * 60 / 200, rel=0.05)
     assert view.eta.earliest_s == pytest.approx(800 / 5, rel=0.05)
     assert view.eta.latest_s is None or view.eta.latest_s > view.eta.likely_s
+    earlier = [[at, jobs] for at, jobs, _ in samples]  # as a version wrote them that counted jobs alone
     lacking: list[dict[str, Any]] = [{"pace": samples[:1]}, {"pace": []}, {"pace": samples, "total": None}]
+    lacking += [{"pace": earlier}, {"pace": earlier, "finished_at": batch.created_at}]
     for less in lacking:
         assert batch_view(Batch(**values | less), []).eta is None
 
