@@ -97,6 +97,7 @@ class Endings:
 
     async def _write(self, some: list[_Unsaved]) -> None:
         """Have each told how it went."""
+        lost: set[tuple[str, int]] = set()
         for attempt in itertools.count():
             some = [one for one in some if not one.saved.done()]  # whoever waited may have been cancelled
             if not some:

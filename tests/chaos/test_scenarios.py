@@ -188,11 +188,11 @@ def test_what_a_node_had_in_hand_is_begun_elsewhere_within_ten_seconds(
 ) -> None:
     jobs: list[Accepted] = []
     node, took_s, turn = farm.workers[0], None, 0
-    while took_s is None:  # nothing was lost: then another one is waited for
-        assert turn < 10, "nothing was lost ten times"
-        jobs += handed_over(farm, f"lost-{what}-{turn}", inputs[:1], 6)[1]
-        until(60, lambda: _lives(node) and _encodes(node))
-        with others_on_the_machine(farm) as others:
+    with others_on_the_machine(farm) as others:
+        while took_s is None:  # nothing was lost: then another one is waited for
+            assert turn < 10, "nothing was lost ten times"
+            jobs += handed_over(farm, f"lost-{what}-{turn}", inputs[:1], 6)[1]
+            until(60, lambda: _lives(node) and _encodes(node))
             took_s, turn = _taken_over_after(farm, node, what, {job.job_id: cuts for job in jobs}), turn + 1
     all_are_ready_once_with_the_same_bytes(farm, jobs)
     assert took_s <= (10.0 if others.are_few() else 60.0)
