@@ -28,9 +28,9 @@ def over_s(kill: Kill) -> float:
 class Loss:
     """In this span of Unix time chunks were lost in flight: these and those begun in it, or any."""
 
-    begins: float = 0.0
-    ends: float = math.inf
-    chunks: frozenset[Chunk] | None = None
+    begins: float
+    ends: float
+    chunks: frozenset[Chunk] | None
     takes_new: bool = False
 
     def takes(self, chunk: Chunk, begun: float) -> bool:
@@ -57,24 +57,24 @@ def losses(kills: Iterable[Kill], cuts: Mapping[str, Sequence[str]]) -> list[Los
     ]
 
 
-def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, Any]:
+def counted(front: Front, lost: Sequence[Loss] | None = None) -> dict[str, Any]:
     """How often chunks were begun and ended, by what was asked of storage.
 
     One that was begun again was lost in flight, unless all its renditions were stored by then or no loss excuses it;
-    each loss excuses a chunk once.
+    each loss excuses a chunk once. Without `lost` anything may have been lost at any time.
     """
     begun, ended = front.begun(), front.ended()
     done_at: dict[Chunk, float] = {}
     for (job, span, _), all_at in ended.items():
         done_at[job, span] = max(done_at.get((job, span), -math.inf), all_at[0])
     redone = [(chunk, once, again) for chunk, times in begun.items() for once, again in pairwise(times)]
-    left = {(loss, chunk) for chunk in begun for loss in lost}
+    left = {(loss, chunk) for chunk in begun for loss in lost or ()}
     unexplained = []
     for chunk, once, again in redone:
-        why = next((loss for loss in lost if (loss, chunk) in left and loss.excuses(chunk, once, again)), None)
-        if why is None or again > done_at.get(chunk, math.inf):
+        why = next((loss for loss in lost or () if (loss, chunk) in left and loss.excuses(chunk, once, again)), None)
+        if again > done_at.get(chunk, math.inf) or (lost is not None and why is None):
             unexplained.append((*chunk, once, again, done_at.get(chunk)))
-        else:
+        elif why is not None:
             left.remove((why, chunk))
     return {
         "encoded": len(begun),
@@ -82,7 +82,7 @@ def counted(front: Front, lost: Sequence[Loss] = (Loss(),)) -> dict[str, Any]:
         "in flight on what was killed": sum(
             loss.begins < done_at.get(chunk, -math.inf) and loss.takes(chunk, times[0])
             for chunk, times in begun.items()
-            for loss in lost
+            for loss in lost or ()
         ),
         "finished ones encoded again": sum(len(times) - 1 for times in ended.values()),
         "unexplained": unexplained,  # job, bytes of the frame map, begun, begun again, stored; Unix times
