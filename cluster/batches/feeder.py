@@ -125,11 +125,11 @@ class Feeder:
         """What a step says, on a thread; one that goes silent, as on a file share that hangs, gives up its place."""
         await self._places.acquire()
         has_place = True
+        feed.move()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        step = asyncio.get_running_loop().run_in_executor(pool, feed.step, self._capacity())
+        pool.shutdown(wait=False)
         try:
-            feed.move()
-            pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
-            step = asyncio.get_running_loop().run_in_executor(pool, feed.step, self._capacity())
-            pool.shutdown(wait=False)
             while not (await asyncio.wait([step], timeout=LOOK_S))[0]:
                 if has_place and time.monotonic() - feed.moved_at > SILENT_S:
                     log.warning("batch %s: a step has been silent for %.0f s", feed.batch.id, SILENT_S)
@@ -137,6 +137,7 @@ class Feeder:
                     has_place = False
             return step.result()
         finally:
+            step.cancel()  # when this feeder ends, nobody waits any more for what it says
             if has_place:
                 self._places.release()
 
