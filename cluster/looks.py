@@ -48,9 +48,8 @@ class Looks:
             answer = pool.submit(look)
             pool.shutdown(wait=False)
             told = asyncio.wrap_future(answer)
-            told.add_done_callback(
-                lambda ended: ended.cancelled() or ended.exception()
-            )  # also when nobody waits for it
+            # Else asyncio complains of an error that nobody waited for, because the job was cancelled.
+            told.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
                 await asyncio.wait([told], timeout=PATIENCE_S)
             finally:

@@ -92,9 +92,7 @@ def test_what_was_stored_is_not_lost_whatever_was_killed() -> None:
     front = front_of([(4.0, JOB, FIRST), (8.0, JOB, FIRST)], [(4.5, JOB, 0), (8.5, JOB, 0)])
     found = cut(front, [Kill("node", 5.0, "", 1, (f"chunk 0 of {JOB}",))])
     assert found.pop("unexplained") == [(JOB, FIRST, 4.0, 8.0, 4.5)]
-    assert found == {
-        "encoded": 1, "redone": 1, "in flight on what was killed": 0, "finished ones encoded again": 1
-    }  # fmt: skip
+    assert found == {"encoded": 1, "redone": 1, "in flight on what was killed": 0, "finished ones encoded again": 1}
 
 
 def test_reading_the_whole_frame_map_begins_no_chunk() -> None:

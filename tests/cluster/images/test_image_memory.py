@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,16 +18,6 @@ LIMITS = ProcessLimits(wall_s=60.0, stall_s=60.0, memory_bytes=4_000_000_000, cp
 PHONE = (4032, 3024)
 SCAN = (9000, 7000)
 OWN_SIZE = 16_000  # px of width: none of these is wider
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[ImageProcess]:
-    with ThreadPoolExecutor(1) as starter:
-        started = ImageProcess(starter)
-        try:
-            yield started
-        finally:
-            started.close()
 
 
 # In a process of its own: each media process of this one would be said to have taken as much, see getrusage(2).

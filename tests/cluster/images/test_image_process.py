@@ -5,8 +5,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -70,16 +68,6 @@ NAUGHTY = """
     server.turn_image = naughty
     main()
 """
-
-
-@pytest.fixture
-def process() -> Iterator[ImageProcess]:
-    with ThreadPoolExecutor(1) as starter:
-        started = ImageProcess(starter)
-        try:
-            yield started
-        finally:
-            started.close()
 
 
 @pytest.fixture
